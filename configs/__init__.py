@@ -1,0 +1,1 @@
+"""Configurations, installed as `tfnas.configs`; `--config` finds them."""

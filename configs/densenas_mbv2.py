@@ -1,0 +1,140 @@
+"""DenseNAS in the MobileNetV2 space (Fang et al., CVPR 2020).
+
+Command, on ImageNet-100 in class folders, with a table of your device:
+    tfnas-run --config=configs/densenas_mbv2.py --workdir=runs/densenas \\
+        --config.data.name=folder:imagenet --target_ms=20
+Expected: the paper found 251M to 361M multiply-adds with 73.1 to 75.3 % top-1
+on ImageNet (the authors' figures; we have not run ImageNet here).
+Time: the authors report 64 GPU hours for the search.
+
+Variant `local` (digits, the space scaled to 32 px):
+    tfnas-run --config=configs/densenas_mbv2.py:local --workdir=runs/demo
+Expected: see the README; measured table, search, two trained networks, int8
+files and a report. Time: under 8 minutes on 2 CPU cores.
+"""
+
+from ml_collections import config_dict
+
+from tfnas.errors import ConfigError
+
+
+def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
+    """Returns the config.
+
+    Args:
+        variant: `imagenet` (as published) or `local`.
+    """
+    config = _published()
+    if variant == "local":
+        _make_local(config)
+    elif variant != "imagenet":
+        raise ConfigError(
+            f"`variant` must be 'imagenet' or 'local'. Received: {variant!r}"
+        )
+    return config
+
+
+def _published() -> config_dict.ConfigDict:
+    config = config_dict.ConfigDict()
+    config.algorithm = "densenas"
+    config.space = "densenas_mbv2"
+    config.seed = 0
+    config.strategy = "default"
+    # Aim of the search; without one, `search.cost` weighs cost as published.
+    config.target_ms = config_dict.placeholder(float)
+    config.target_madds = config_dict.placeholder(float)
+
+    config.data = config_dict.ConfigDict()
+    config.data.name = "folder:imagenet"
+    config.data.image_size = 224
+    config.data.classes = 100  # the search's; retraining takes them all
+    config.data.limit_train = config_dict.placeholder(int)
+    config.data.limit_test = config_dict.placeholder(int)
+
+    config.lut = config_dict.ConfigDict()
+    config.lut.path = config_dict.placeholder(str)  # null: multiply-adds
+    config.lut.device = "host"
+    config.lut.dtype = "int8"
+    config.lut.rounds = 25
+
+    config.search = _search()
+    config.train = _train()
+
+    config.run = config_dict.ConfigDict()
+    config.run.target_quantile = 0.5  # of random networks, with no target
+    config.run.random_networks = 1
+    config.run.bench_rounds = 50
+    return config
+
+
+def _search() -> config_dict.ConfigDict:
+    search = config_dict.ConfigDict()
+    search.epochs = 150
+    search.arch_update_epoch = 50
+    search.val_start_epoch = 120
+    search.batch_size = 352
+    search.split = 0.8  # share of the training images for the weights
+    search.augment = "resized_crop+flip"
+    search.temperature = 1.0
+    search.bn_groups = 1
+    search.weight_sample_num = 1
+    search.sample_policy = "prob"
+    search.top_archs = 2
+    search.random_archs = 20
+    search.random_tolerance = 0.05
+
+    search.weights = config_dict.ConfigDict()
+    search.weights.lr = 0.2
+    search.weights.min_lr = 1e-5
+    search.weights.momentum = 0.9
+    search.weights.weight_decay = 4e-5
+    search.weights.unsampled = "active"
+
+    search.arch = config_dict.ConfigDict()
+    search.arch.lr = 3e-4
+    search.arch.beta1 = 0.5
+    search.arch.beta2 = 0.999
+    search.arch.weight_decay = 1e-3
+
+    search.cost = config_dict.ConfigDict()
+    search.cost.factor = 0.15
+    search.cost.log_base = 15.0
+    search.cost.skip_reg = False
+    search.cost.target_factor = 0.5
+    search.cost.tolerance = 0.02
+    return search
+
+
+def _train() -> config_dict.ConfigDict:
+    train = config_dict.ConfigDict()
+    train.epochs = 240
+    train.batch_size = 1024
+    train.lr = 0.5
+    train.min_lr = 1e-5
+    train.momentum = 0.9
+    train.weight_decay = 4e-5
+    train.label_smoothing = 0.1
+    train.warmup_epochs = 0
+    train.test_every = 10
+    train.augment = "resized_crop+flip"
+    return train
+
+
+def _make_local(config: config_dict.ConfigDict) -> None:
+    config.space = "densenas_mbv2@32"
+    config.data.name = "digits"
+    config.data.image_size = 32
+    config.data.classes = config_dict.placeholder(int)
+    config.search.epochs = 10
+    config.search.arch_update_epoch = 4
+    config.search.val_start_epoch = 7
+    config.search.batch_size = 64
+    config.search.augment = "pad_crop"
+    config.search.weights.lr = 0.1
+    config.search.arch.lr = 3e-2  # few steps: the published rate is 3e-4
+    config.search.random_archs = 8
+    config.train.epochs = 15
+    config.train.batch_size = 64
+    config.train.lr = 0.1
+    config.train.label_smoothing = 0.0
+    config.train.augment = "pad_crop"

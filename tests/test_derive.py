@@ -1,0 +1,127 @@
+"""The derived Keras model is the network that the Arch describes."""
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+
+import tfnas
+from tests.published_nets import NETS
+from tfnas import spaces
+from tfnas.arch import Arch
+from tfnas.arch import Block
+from tfnas.errors import ArtifactError
+
+
+def _params(model):
+    return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+
+
+def _madds(model):
+    """Multiply-adds from the kernels and the output sizes, bias excluded."""
+    total = 0
+    for layer in model.layers:
+        if isinstance(
+            layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D
+        ):
+            _, height, width, _ = layer.output.shape
+            total += int(np.prod(layer.kernel.shape)) * height * width
+        elif isinstance(layer, keras.layers.Dense):
+            total += int(np.prod(layer.kernel.shape))
+    return total
+
+
+def _small_arch(seed=0, space="densenas_mbv2@32"):
+    return spaces.get(space).sample(seed)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_published_nets_count_the_same_in_keras(name):
+    net = NETS[name]
+    model = tfnas.build_model(spaces.get(net.space).decode(net.text))
+    assert model.input_shape == (None, 224, 224, 3)
+    assert model.output_shape == (None, 1000)
+    assert _params(model) == net.params
+    assert _madds(model) == net.madds
+
+
+@pytest.mark.parametrize("space", ["densenas_mbv2@32", "densenas_resnet@32"])
+def test_sampled_nets_count_the_same_in_keras(space):
+    arch = _small_arch(5, space)
+    model, counts = tfnas.build_model(arch), tfnas.count(arch)
+    assert (_params(model), _madds(model)) == (counts.params, counts.madds)
+
+
+def test_equal_archs_have_equal_layer_names_and_stock_layers():
+    arch = _small_arch()
+    one, two = tfnas.build_model(arch), tfnas.build_model(arch)
+    names = [layer.name for layer in one.layers]
+    assert names == [layer.name for layer in two.layers]
+    assert names[:3] == ["image", "b00_conv_conv", "b00_conv_conv_bn"]
+    assert names[-1] == f"b{len(arch.blocks) - 1:02d}_classifier_dense"
+    assert {type(x).__module__.split(".")[0] for x in one.layers} == {"keras"}
+
+
+def test_logits_have_no_activation():
+    model = tfnas.build_model(_small_arch())
+    assert model.layers[-1].activation is keras.activations.linear
+
+
+@pytest.mark.parametrize(
+    "space, eps", [("densenas_mbv2@32", 1e-3), ("densenas_resnet@32", 1e-5)]
+)
+def test_norms_have_the_published_constants(space, eps):
+    norms = [
+        layer
+        for layer in tfnas.build_model(_small_arch(0, space)).layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert {(x.epsilon, x.momentum) for x in norms} == {(eps, 0.9)}
+    assert all(x.scale and x.center for x in norms)
+
+
+def test_a_saved_model_loads_without_tfnas_layers(tmp_path):
+    model = tfnas.build_model(_small_arch())
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(model(x), again(x))
+
+
+def test_the_legacy_keras_model_computes_the_same():
+    arch = _small_arch(1)
+    model, legacy = tfnas.build_model(arch), tfnas.build_model(arch, tf_keras)
+    assert [x.name for x in model.layers] == [x.name for x in legacy.layers]
+    for layer in model.layers:
+        legacy.get_layer(layer.name).set_weights(layer.get_weights())
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    ours, theirs = np.array(model(x)), legacy(x).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(ours).max())
+
+
+def test_a_net_without_the_promised_logits_is_refused():
+    blocks = (
+        Block("conv", 3, 8, attrs={"k": 3}),
+        Block("classifier", 8, 11),
+    )
+    for arch in (
+        Arch(blocks, (8, 8, 3), 10),
+        Arch(blocks[:1], (8, 8, 3), 8),
+    ):
+        with pytest.raises(ArtifactError, match="must give .* logits"):
+            tfnas.build_model(arch)
+
+
+def test_an_unknown_op_in_a_file_is_named_with_its_block(tmp_path):
+    Arch(
+        (
+            Block("conv", 3, 8, attrs={"k": 3}),
+            Block("teleport", 8, 8),
+            Block("classifier", 8, 10),
+        ),
+        (8, 8, 3),
+        10,
+    ).save(tmp_path / "a.json")
+    arch = Arch.load(tmp_path / "a.json")
+    with pytest.raises(ArtifactError, match=r"blocks\[1\]: .*'teleport'"):
+        tfnas.build_model(arch)

@@ -1,0 +1,1 @@
+"""Times `.tflite` models, and the operators of search spaces, on devices."""

@@ -1,0 +1,142 @@
+"""What can time models: the contract, and the machine we run on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+from typing import Protocol
+
+from tflite_bench import interpreter
+from tflite_bench import protocol
+from tflite_bench import stats
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What the rounds of one model showed.
+
+    Args:
+        samples_ms: One time a round, by the device's clock.
+        wall_ms: The same by the wall clock.
+        switches: How often the system took the core away meanwhile.
+        delegate_nodes: Parts of the model that a delegate runs; `None`
+            where the device does not tell.
+    """
+
+    samples_ms: tuple[float, ...]
+    wall_ms: tuple[float, ...]
+    switches: int = 0
+    delegate_nodes: int | None = None
+
+    @property
+    def latency_ms(self) -> float:
+        """The statistic of the rounds."""
+        return stats.latency_ms(self.samples_ms)
+
+    @property
+    def spread(self) -> float:
+        """How far two halves of the rounds disagree, as a fraction."""
+        return stats.repeatability(self.samples_ms)
+
+
+class Device(Protocol):
+    """A machine that times models."""
+
+    def describe(self) -> dict[str, Any]:
+        """Returns where its numbers come from.
+
+        The fields are those of a latency table: `device` (with `name` and
+        `cpu`), `runtime` (with `tflite`, `threads`, `delegate`), `batch`,
+        `statistic` and `clock`. Numbers of equal descriptions compare.
+        """
+
+    def measure(
+        self, paths: Sequence[str], rounds: int, seed: int = 0
+    ) -> list[Measurement]:
+        """Times models in interleaved rounds.
+
+        Args:
+            paths: `.tflite` files.
+            rounds: Number of rounds; each visits all models.
+            seed: Of the order of the visits.
+
+        Returns:
+            One measurement for each path, in their order.
+
+        Raises:
+            ArtifactError: when a model cannot run there.
+            DeviceError: when the device fails.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class HostDevice:
+    """The machine this program runs on.
+
+    Args:
+        runtime: One of `interpreter.RUNTIMES`.
+        threads: Threads of the runtime. One thread is timed by its own CPU
+            time, which other programs do not disturb; more by the wall
+            clock.
+        xnnpack: Whether the XNNPACK delegate takes what it can.
+    """
+
+    runtime: str = "litert"
+    threads: int = 1
+    xnnpack: bool = True
+
+    def describe(self) -> dict[str, Any]:
+        """Returns where its numbers come from; see `Device`."""
+        return {
+            "device": {
+                "name": "host",
+                "cpu": _cpu(),
+                "cores": interpreter.cores(),
+                "system": f"{platform.system()} {platform.machine()}",
+            },
+            "runtime": {
+                "tflite": interpreter.version(self.runtime),
+                "threads": self.threads,
+                "delegate": "xnnpack" if self.xnnpack else "none",
+            },
+            "batch": 1,
+            "statistic": stats.STATISTIC,
+            "clock": "thread_cpu" if self.threads == 1 else "wall",
+        }
+
+    def measure(
+        self, paths: Sequence[str], rounds: int, seed: int = 0
+    ) -> list[Measurement]:
+        """Times models in interleaved rounds; see `Device`."""
+        models = [
+            interpreter.Model(path, self.runtime, self.threads, self.xnnpack)
+            for path in paths
+        ]
+        pin = self.threads == 1
+        visits = protocol.measure(
+            [model.invoke for model in models], rounds, seed, pin
+        )
+        return [
+            Measurement(
+                tuple(v.cpu_ms if pin else v.wall_ms),
+                tuple(v.wall_ms),
+                v.switches,
+                model.delegate_nodes,
+            )
+            for v, model in zip(visits, models, strict=True)
+        ]
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name.strip() == "model name":
+                    return value.strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or os.uname().machine

@@ -1,0 +1,222 @@
+"""The one value that flows through the product: a frozen network description.
+
+An `Arch` is a chain of `Block`s from the image to the logits. It is
+self-contained: stem, tail and classifier are blocks too, and everything that
+changes the computation (padding, activation, batch-norm constants) is stated,
+so that an `Arch` alone is enough to count, time, build and export a network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from tfnas import artifacts
+from tfnas.errors import ArtifactError
+
+FORMAT = "tfnas-arch/1"
+_BLOCK_FIELDS = ("op", "in", "out", "stride", "stage")
+_ARCH_FIELDS = ("format", "space", "input_shape", "classes", "blocks")
+_MAX_SIZE = 1 << 20  # of any integer in a file: larger is a broken file
+
+
+def _fail(source: str, field: str, expected: str, received: Any) -> None:
+    raise ArtifactError(
+        f"{source}: field `{field}` must be {expected}. Received: {received!r}"
+    )
+
+
+def _check_int(source: str, field: str, value: Any, low: int) -> None:
+    ok = isinstance(value, int) and not isinstance(value, bool)
+    if not ok or not low <= value <= _MAX_SIZE:
+        _fail(source, field, f"an integer in {low}..{_MAX_SIZE}", value)
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return tuple(sorted((k, _freeze(v)) for k, v in value.items()))
+    if isinstance(value, (list, tuple)):
+        return tuple(_freeze(v) for v in value)
+    return value
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Block:
+    """One operator of a network with its widths and stride.
+
+    Args:
+        op: Name of a registered op, such as `"mbconv"`.
+        in_channels: Width of the input, in the op's own units.
+        out_channels: Width of the output.
+        stride: 1 or 2.
+        stage: Index of the group the block belongs to; it labels drawings and
+            published encodings and changes nothing that is computed.
+        attrs: The op's own attributes, JSON values only, such as
+            `{"k": 3, "e": 6}`.
+    """
+
+    op: str
+    in_channels: int
+    out_channels: int
+    stride: int = 1
+    stage: int = 0
+    attrs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def _key(self) -> tuple:
+        return tuple(
+            _freeze(getattr(self, f.name)) for f in dataclasses.fields(self)
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Block) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the block as a JSON object."""
+        return {
+            "op": self.op,
+            "in": self.in_channels,
+            "out": self.out_channels,
+            "stride": self.stride,
+            "stage": self.stage,
+            **self.attrs,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, source: str, field: str) -> Block:
+        """Reads a block.
+
+        Args:
+            value: Parsed JSON.
+            source: File name for error messages.
+            field: Where in the file the block stands.
+
+        Returns:
+            A `Block`.
+
+        Raises:
+            ArtifactError: naming the field that is wrong.
+        """
+        if not isinstance(value, dict):
+            _fail(source, field, "an object", value)
+        missing = [f for f in _BLOCK_FIELDS[:3] if f not in value]
+        if missing:
+            _fail(source, field, f"an object with {missing}", sorted(value))
+        if not isinstance(value["op"], str) or not value["op"]:
+            _fail(source, f"{field}.op", "the name of an op", value["op"])
+        stride, stage = value.get("stride", 1), value.get("stage", 0)
+        _check_int(source, f"{field}.in", value["in"], 1)
+        _check_int(source, f"{field}.out", value["out"], 1)
+        _check_int(source, f"{field}.stage", stage, 0)
+        if type(stride) is not int or stride not in (1, 2):
+            _fail(source, f"{field}.stride", "1 or 2", stride)
+        attrs = {k: v for k, v in value.items() if k not in _BLOCK_FIELDS}
+        return cls(
+            value["op"], value["in"], value["out"], stride, stage, attrs
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Arch:
+    """A network: blocks in order, input shape, number of classes.
+
+    Args:
+        blocks: The blocks in order; each takes the output of the one before.
+        input_shape: `(height, width, channels)` of the image, or `(steps,)`
+            of a sequence.
+        classes: Width of the logits.
+        space: Name of the search space it was drawn from, or `None`.
+    """
+
+    blocks: tuple[Block, ...]
+    input_shape: tuple[int, ...]
+    classes: int
+    space: str | None = None
+
+    @functools.cached_property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that name this network.
+
+        The id covers everything but the name of the space: the same network
+        found in two spaces is the same network.
+        """
+        value = self.to_json()
+        del value["space"]
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the network as a JSON object of format `tfnas-arch/1`."""
+        return {
+            "format": FORMAT,
+            "space": self.space,
+            "input_shape": list(self.input_shape),
+            "classes": self.classes,
+            "blocks": [b.to_json() for b in self.blocks],
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, source: str = "arch") -> Arch:
+        """Reads a network from parsed JSON.
+
+        Op names and attributes are not looked at here: they are checked
+        against the registry when a space or a builder meets them.
+
+        Args:
+            value: Parsed JSON of format `tfnas-arch/1`.
+            source: File name for error messages.
+
+        Returns:
+            An `Arch`.
+
+        Raises:
+            ArtifactError: naming the source and the field that is wrong.
+        """
+        if not isinstance(value, dict):
+            _fail(source, "", "an object", value)
+        if value.get("format") != FORMAT:
+            _fail(source, "format", repr(FORMAT), value.get("format"))
+        unknown = sorted(set(value) - set(_ARCH_FIELDS))
+        if unknown:
+            _fail(source, unknown[0], f"one of {_ARCH_FIELDS}", unknown)
+        shape, blocks = value.get("input_shape"), value.get("blocks")
+        if not isinstance(shape, list) or len(shape) not in (1, 3):
+            _fail(source, "input_shape", "[height, width, channels]", shape)
+        for i, size in enumerate(shape):
+            _check_int(source, f"input_shape[{i}]", size, 1)
+        _check_int(source, "classes", value.get("classes"), 1)
+        space = value.get("space")
+        if space is not None and not isinstance(space, str):
+            _fail(source, "space", "a name or null", space)
+        if not isinstance(blocks, list) or not blocks:
+            _fail(source, "blocks", "a list of blocks", blocks)
+        return cls(
+            tuple(
+                Block.from_json(b, source, f"blocks[{i}]")
+                for i, b in enumerate(blocks)
+            ),
+            tuple(shape),
+            value["classes"],
+            space,
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the network to a JSON file, atomically."""
+        artifacts.write_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Arch:
+        """Reads a network from a JSON file.
+
+        Raises:
+            ArtifactError: when the file is missing, truncated, of another
+                format, or a field is wrong; the message names both.
+        """
+        return cls.from_json(artifacts.read_json(path, FORMAT), str(path))

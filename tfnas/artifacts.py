@@ -1,0 +1,317 @@
+"""Files as tfnas writes and reads them.
+
+Writing is atomic: the bytes go to a temporary name, are flushed to the disk
+and then take the place of the old file, which stays whole if anything fails.
+Reading is checked: a file that is missing, damaged or of another format is an
+`ArtifactError` that names the path and the place. Nothing here can execute
+what it reads.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+from typing import BinaryIO
+
+import numpy as np
+
+from tfnas.errors import ArtifactError
+from tfnas.errors import ConfigError
+
+PathLike = str | os.PathLike[str]
+
+MAX_JSON_BYTES = 64 << 20
+MAX_NPZ_BYTES = 4 << 30
+
+_ABSENT = object()
+
+# All that numpy and zipfile raise on damaged archives.
+_NPZ_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Replaces a file by `data`, or leaves it as it was.
+
+    Folders on the way are made.
+
+    Args:
+        path: the file to write.
+        data: its whole content.
+
+    Raises:
+        OSError: if it cannot be written (disk full, no permission); the old
+            file is then untouched and no temporary file stays behind.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        # A failed write knows no file name; the user needs the final one.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Replaces a file by `text` in UTF-8; see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Replaces a file by `value` as JSON; see `write_bytes`.
+
+    Raises:
+        ValueError: if a number is NaN or infinite, which JSON cannot hold.
+    """
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_npz(path: PathLike, **arrays: Any) -> None:
+    """Replaces a file by named arrays; see `write_bytes`.
+
+    Raises:
+        ValueError: if an array holds Python objects.
+    """
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise ValueError(
+                "Expected arrays of numbers or text. "
+                f"Received: {name} with dtype=object"
+            )
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def append_jsonl(path: PathLike, record: dict[str, Any]) -> None:
+    """Adds one record to a file of JSON lines.
+
+    A line that a killed process left half written is dropped first.
+
+    Raises:
+        ValueError: if a number is NaN or infinite, which JSON cannot hold.
+    """
+    line = json.dumps(record, allow_nan=False) + "\n"
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab+") as file:
+        _drop_torn_line(file)
+        file.write(line.encode("utf-8"))
+
+
+def _drop_torn_line(file: BinaryIO) -> None:
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return
+    file.seek(size - 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def read_text(path: PathLike, max_bytes: int = MAX_JSON_BYTES) -> str:
+    """Returns the text of a UTF-8 file.
+
+    Args:
+        path: the file to read.
+        max_bytes: a larger file is refused unread.
+
+    Raises:
+        ArtifactError: if it is missing, too large or not UTF-8 text.
+    """
+    try:
+        size_bytes = os.stat(path).st_size
+        if size_bytes > max_bytes:
+            raise ArtifactError(
+                f"{path}: expected at most {max_bytes} bytes. "
+                f"Received: size_bytes={size_bytes}"
+            )
+        return pathlib.Path(path).read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ArtifactError(
+            f"{path}: byte {error.start} is not UTF-8 text"
+        ) from error
+
+
+def read_json(
+    path: PathLike,
+    format: str | None = None,
+    max_bytes: int = MAX_JSON_BYTES,
+) -> dict[str, Any]:
+    """Returns the object in a JSON file.
+
+    Args:
+        path: the file to read.
+        format: what its field "format" has to say, e.g. "tfnas-arch/1"; None
+            for files without one.
+        max_bytes: a larger file is refused unread.
+
+    Raises:
+        ArtifactError: if it is missing, too large, truncated, not a JSON
+            object, or of another format.
+    """
+    value = _parse(read_text(path, max_bytes), str(path))
+    if format is not None and value.get("format") != format:
+        raise ArtifactError(
+            f'{path}: field "format": expected {format!r}. '
+            f"Received: format={value.get('format')!r}"
+        )
+    return value
+
+
+def read_jsonl(
+    path: PathLike, max_bytes: int = MAX_JSON_BYTES
+) -> list[dict[str, Any]]:
+    """Returns the records of a file of JSON lines.
+
+    A last line without its newline was torn by a kill and is left out.
+
+    Raises:
+        ArtifactError: if it is missing or too large, or if another line is
+            not a JSON object.
+    """
+    lines = read_text(path, max_bytes).split("\n")[:-1]
+    return [
+        _parse(line, f"{path}: record {index}")
+        for index, line in enumerate(lines, start=1)
+    ]
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a JSON number")
+
+    try:
+        value = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"{source}: not valid JSON (damaged or truncated?): {error}"
+        ) from error
+    if not isinstance(value, dict):
+        raise ArtifactError(
+            f"{source}: expected a JSON object. "
+            f"Received: a {type(value).__name__}"
+        )
+    return value
+
+
+def read_npz(
+    path: PathLike, max_bytes: int = MAX_NPZ_BYTES
+) -> dict[str, np.ndarray]:
+    """Returns the named arrays of an .npz file.
+
+    Args:
+        path: the file to read.
+        max_bytes: a file that unpacks to more than this is refused.
+
+    Raises:
+        ArtifactError: if it is missing, damaged, too large, or holds Python
+            objects.
+    """
+    place = str(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size_bytes = sum(item.file_size for item in archive.infolist())
+        if size_bytes > max_bytes:
+            raise ArtifactError(
+                f"{path}: expected at most {max_bytes} bytes unpacked. "
+                f"Received: size_bytes={size_bytes}"
+            )
+        arrays = {}
+        with np.load(path, allow_pickle=False) as npz:
+            for name in npz.files:
+                place = f'{path}: field "{name}"'
+                arrays[name] = npz[name]
+        return arrays
+    except _NPZ_ERRORS as error:
+        raise ArtifactError(f"{place}: not a readable .npz: {error}") from error
+
+
+def sha256(path: PathLike) -> str:
+    """Returns the SHA-256 of a file as 64 hexadecimal digits.
+
+    Raises:
+        ArtifactError: if the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def claim_workdir(workdir: PathLike, config: Mapping[str, Any]) -> pathlib.Path:
+    """Makes a workdir the one of `config`, or checks that it is.
+
+    The first caller's settings stay in `config.json`; the same command again
+    finds its own workdir and goes on.
+
+    Args:
+        workdir: the folder, made if there is none.
+        config: all settings that the results in the folder depend on.
+
+    Returns:
+        The folder as a path.
+
+    Raises:
+        ConfigError: if the folder belongs to other settings; the message
+            names every field that differs.
+    """
+    path = pathlib.Path(workdir) / "config.json"
+    # A config dict is no dict, and tuples come back from a file as lists.
+    ours = json.loads(json.dumps(config, default=dict))
+    if not path.exists():
+        write_json(path, ours)
+        return path.parent
+    theirs = dict(_settings(read_json(path)))
+    ours = dict(_settings(ours))
+    differing = [
+        f"{field}: {theirs.get(field, 'absent')} there, "
+        f"{ours.get(field, 'absent')} here"
+        for field in sorted(theirs.keys() | ours.keys())
+        if theirs.get(field, _ABSENT) != ours.get(field, _ABSENT)
+    ]
+    if differing:
+        raise ConfigError(
+            "Expected a new --workdir, or the settings this one was made "
+            f"with. Received: workdir={workdir} with\n  "
+            + "\n  ".join(differing)
+        )
+    return path.parent
+
+
+def _settings(
+    config: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

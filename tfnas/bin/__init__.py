@@ -1,0 +1,1 @@
+"""The programs: each turns flags into library calls."""

@@ -1,0 +1,139 @@
+"""The flag `--config`: a Python file by its path, or a config by its name.
+
+`configs/densenas_mbv2.py:local` is a file and its variant. The bare name
+`densenas_mbv2:local` means `./configs/densenas_mbv2.py` where there is one,
+else the file of that name that is installed with tfnas. Single fields are set
+with `--config.search.epochs=3`. A config file is Python and is executed.
+"""
+
+import importlib.util
+import os
+import pathlib
+import re
+import sys
+import traceback
+import types
+from importlib.machinery import SourceFileLoader
+
+from absl import flags
+from ml_collections import config_dict
+from ml_collections import config_flags
+from ml_collections.config_flags import config_path
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
+
+from tfnas.errors import ConfigError
+
+# Help lists the flag with the program that asked for it.
+flags.disclaim_key_flags()
+
+
+def define_config(required: bool = True) -> flags.FlagHolder:
+    """Defines `--config` and its overrides for a program.
+
+    Args:
+        required: whether the program refuses to start without it.
+
+    Returns:
+        The holder whose `.value` is the merged, locked `ConfigDict`.
+    """
+    holder = config_flags.DEFINE_config_file(
+        "config",
+        help_string=(
+            "Config file and variant, by path (configs/x.py:local) or by name "
+            "(x:local). Fields are overridden with --config.field=value."
+        ),
+    )
+    flags.FLAGS["config"].parser = _ConfigParser("config")
+    if required:
+        flags.mark_flag_as_required("config")
+    return holder
+
+
+def load(spec: str) -> config_dict.ConfigDict:
+    """Returns the locked config that `--config=spec` gives, not overridden.
+
+    Args:
+        spec: a path or a name, with `:variant` or without.
+
+    Raises:
+        ConfigError: if there is no such config, or its file fails.
+    """
+    name, *variant = spec.split(":", 1)
+    path = find(name)
+    try:
+        config = _get_config(path, *variant).lock()
+    except ConfigError:
+        raise
+    except Exception as error:  # the file is the user's own program
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f.lineno for f in frames if f.filename == str(path)]
+        place = ":".join(map(str, [path, *lines[-1:]]))
+        raise ConfigError(
+            f"{place}: {type(error).__name__}: {error}"
+        ) from error
+    return config
+
+
+def _get_config(path: pathlib.Path, *variant: str) -> config_dict.ConfigDict:
+    loader = SourceFileLoader("tfnas_config", str(path))
+    module = types.ModuleType(loader.name)
+    loader.exec_module(module)
+    config = module.get_config(*variant)
+    if not isinstance(config, config_dict.ConfigDict):
+        raise ConfigError(
+            f"{path}: expected get_config() to return a ConfigDict. "
+            f"Received: {config!r}"
+        )
+    return config
+
+
+def find(name: str) -> pathlib.Path:
+    """Returns the file that a path or a bare config name means.
+
+    Raises:
+        ConfigError: if there is none; the message lists the known names.
+    """
+    if name.endswith(".py") or os.sep in name:
+        path = pathlib.Path(name)
+        if not path.is_file():
+            raise ConfigError(f"{path}: there is no such config file")
+        return path
+    known = {}
+    for folder in (_installed(), pathlib.Path("configs")):
+        for path in sorted(folder.glob("[!_]*.py")):
+            known[path.stem] = path
+    if name not in known:
+        raise ConfigError(
+            "Expected the path of a config file or one of these names: "
+            f"{', '.join(sorted(known))}. Received: config={name!r}"
+        )
+    return known[name]
+
+
+def _installed() -> pathlib.Path:
+    spec = importlib.util.find_spec("tfnas.configs")
+    if spec is None or spec.origin is None:  # run from an uninstalled tree
+        return pathlib.Path("configs")
+    return pathlib.Path(spec.origin).parent
+
+
+class _ConfigParser(ConfigFileFlagParser):
+    """The stock parser of `--config` with bare names and plain errors."""
+
+    def parse(self, spec: str) -> config_dict.ConfigDict:
+        config = load(spec)
+        for word in sys.argv[1:]:
+            match = re.match(r"--?(?:no)?config\.([^=]+)", word)
+            if match:
+                _check_field(config, match[1])
+        return config
+
+
+def _check_field(config: config_dict.ConfigDict, field: str) -> None:
+    try:
+        config_path.get_type(field, config)
+    except (AttributeError, KeyError) as error:
+        raise ConfigError(
+            f"The config has no such field. Received: --config.{field} "
+            f"({error})"
+        ) from error

@@ -1,0 +1,198 @@
+"""Measures, shows and checks the latency table of a search space.
+
+  tfnas-lut --space=densenas_mbv2 --device=host --dtype=int8 --lut=host.json
+  tfnas-lut --mode=show --lut=host.json
+  tfnas-lut --mode=check --lut=host.json --space=densenas_mbv2
+  tfnas-lut --mode=predict --lut=host.json --arch=a.json
+  tfnas-lut --mode=diff --lut=a.json --other=b.json
+  tfnas-lut --mode=merge --lut=a.json --other=b.json --out=both.json
+
+A build that was killed goes on when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from absl import app
+from absl import flags
+
+from tfnas import cli
+from tfnas import ops
+from tfnas import spaces
+from tfnas.arch import Arch
+from tfnas.bin import tables
+from tfnas.cost.lut import LatencyTable
+
+_MODE = flags.DEFINE_enum(
+    "mode", "build", ["build", "show", "diff", "merge", "check", "predict"],
+    "What to do with the table.",
+)
+_LUT = flags.DEFINE_string(
+    "lut", None, "The table; defaults to lut/table.json in the workdir."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
+_SPACE = flags.DEFINE_string("space", None, "Search space to build or check.")
+_DEVICE = flags.DEFINE_string("device", "host", "Where to measure.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "int8", ["float32", "int8"], "Type of the measured models."
+)
+_RUNTIME = flags.DEFINE_enum(
+    "runtime", "litert", ["litert", "tflite_runtime", "tf"],
+    "TFLite runtime of this machine.",
+)
+_THREADS = flags.DEFINE_integer(
+    "num_threads", 1, "Threads of the runtime.", lower_bound=1
+)
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 25, "Least number of rounds of each row.", lower_bound=2
+)
+_NETS = flags.DEFINE_integer(
+    "nets", 5,
+    "Whole networks to measure with the rows; 3 or more calibrate the table, "
+    "8 or more with a bias.",
+    lower_bound=0,
+)
+_STRICT = flags.DEFINE_bool(
+    "strict", True,
+    "Fail where the machine is too restless for believable rows.",
+)
+_ARCH = flags.DEFINE_string("arch", None, "Network to predict, a JSON file.")
+_OTHER = flags.DEFINE_string("other", None, "Second table of diff and merge.")
+_OUT = flags.DEFINE_string("out", None, "File that merge writes.")
+_DIFFERENCES_SHOWN = 10
+
+
+def main(argv: list[str]) -> None:
+    """Runs the mode that the flags name."""
+    del argv
+    modes = {
+        "build": _build,
+        "show": _show,
+        "diff": _diff,
+        "merge": _merge,
+        "check": _check,
+        "predict": _predict,
+    }
+    modes[_MODE.value]()
+
+
+def _path() -> str:
+    if _LUT.value:
+        return _LUT.value
+    workdir = _required(_WORKDIR, "--lut or --workdir")
+    return os.path.join(workdir, "lut", "table.json")
+
+
+def _required(flag: flags.FlagHolder, name: str | None = None) -> str:
+    if not flag.value:
+        raise app.UsageError(
+            f"Expected {name or '--' + flag.name} with --mode={_MODE.value}."
+        )
+    return flag.value
+
+
+def _build() -> None:
+    space, path = spaces.get(_required(_SPACE)), _path()
+    device = tables.get_device(_DEVICE.value, _RUNTIME.value, _THREADS.value)
+    table = tables.build_table(
+        space, path, device, _DTYPE.value, _ROUNDS.value, _NETS.value,
+        _STRICT.value,
+    )
+    print(f"{path}: {table.coverage(space)} of {space.name}")
+    print(describe(table))
+
+
+def describe(table: LatencyTable) -> str:
+    """Returns what there is to know of a table, in a few lines."""
+    head, runtime = table.header, table.header["runtime"]
+    tflite = runtime["tflite"]
+    spreads = [row.spread for row in table.rows.values()]
+    lines = [
+        f"device       {head['device']['name']}: {head['device']['cpu']}",
+        f"runtime      {tflite['name']} {tflite['version']}, "
+        f"{runtime['threads']} thread(s), delegate {runtime['delegate']}, "
+        f"{runtime['dtype']}",
+        f"clock        {head['clock']}, {head['statistic']} over "
+        f"{head['rounds']} rounds or more, {head['date']}",
+        f"rows         {len(table.rows)}; halves of the rounds differ by "
+        f"{np.mean(spreads):.1%} in the mean, {max(spreads):.1%} at most",
+    ]
+    if table.networks:
+        bias = table.uncalibrated().bias_percent()
+        lines.append(
+            f"bias         plain sums against {len(bias)} whole networks: "
+            f"mean {np.mean(bias):+.1f} %, {min(bias):+.1f} % to "
+            f"{max(bias):+.1f} %"
+        )
+    fit = table.calibration
+    lines.append(
+        f"calibration  sum x {fit.scale:.4f} {fit.bias_ms:+.4f} ms, residual "
+        f"{fit.residual_percent:.1f} %, {fit.nets} networks of {fit.space}"
+        if fit
+        else "calibration  none: predictions read low"
+    )
+    return "\n".join(lines)
+
+
+def _show() -> None:
+    table = LatencyTable.load(_path())
+    print(describe(table))
+    for key, row in sorted(table.rows.items()):
+        print(f"{row.latency_ms:10.4f} ms +-{row.spread:5.1%}  {key}")
+
+
+def _check() -> None:
+    table = LatencyTable.load(_path())
+    for key in table.rows:
+        ops.parse_lut_key(key)
+    print(describe(table))
+    if _SPACE.value:
+        space = spaces.get(_SPACE.value)
+        coverage = table.coverage(space)
+        print(f"coverage     {coverage} of {space.name}")
+        table.require_rows(coverage.missing)
+
+
+def _predict() -> None:
+    arch = Arch.load(_required(_ARCH))
+    print(LatencyTable.load(_path()).predict(arch))
+
+
+def _diff() -> None:
+    left = LatencyTable.load(_path())
+    right = LatencyTable.load(_required(_OTHER))
+    diff = left.diff(right)
+    for field, (ours, theirs) in diff.header.items():
+        print(f"{field}: {ours} against {theirs}")
+    for source, keys in [
+        (left.source, diff.only_left), (right.source, diff.only_right)
+    ]:
+        print(f"only in {source}: {len(keys)} row(s)")
+        for key in keys[:_DIFFERENCES_SHOWN]:
+            print(f"  {key}")
+    if not diff.ratios:
+        return
+    ranked = sorted(diff.ratios.items(), key=lambda x: -abs(np.log(x[1])))
+    mean = np.exp(np.mean(np.log(list(diff.ratios.values()))))
+    print(f"{len(ranked)} shared rows, geometric mean ratio {mean:.4f}")
+    for key, ratio in ranked[:_DIFFERENCES_SHOWN]:
+        print(f"  x {ratio:.3f}  {key}")
+
+
+def _merge() -> None:
+    left = LatencyTable.load(_path())
+    merged = left.merge(LatencyTable.load(_required(_OTHER)))
+    path = _required(_OUT)
+    merged.save(path)
+    print(f"{path}: {len(merged.rows)} rows")
+
+
+def entry() -> None:
+    """Console script."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    entry()

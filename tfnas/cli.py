@@ -1,0 +1,71 @@
+"""How every program of tfnas starts and ends.
+
+absl parses the flags; the exit codes are ours: 0 done (also help), 1 failed,
+2 bad usage or bad input.
+"""
+
+import os
+import sys
+import types
+from collections.abc import Callable
+from typing import NoReturn
+
+from absl import app
+from absl import flags
+
+from tfnas.errors import TfnasError
+
+
+def run(main: Callable[[list[str]], None], *, words: bool = False) -> NoReturn:
+    """Parses the flags, runs `main(argv)` and ends the process.
+
+    Args:
+        main: the program; `argv[0]` is its name.
+        words: whether it takes words beside its flags (file names, say). They
+            are then `argv[1:]`.
+
+    Raises:
+        SystemExit: always, with the exit code of the program.
+    """
+
+    def guarded(argv: list[str]) -> None:
+        try:
+            if argv[1:] and not words:
+                raise app.UsageError(
+                    f"Expected flags only. Received: {' '.join(argv[1:])}"
+                )
+            main(argv)
+        except (app.UsageError, flags.Error, TfnasError) as error:
+            _fail(str(error), 2)
+        except OSError as error:
+            _fail(str(error), 1)
+        except KeyboardInterrupt:
+            _fail("interrupted", 1)
+
+    # TensorFlow reads this when it is imported, which is still to come.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _show_help_of(sys.modules[main.__module__])
+    app.run(guarded, flags_parser=_parse_flags)
+    raise SystemExit(0)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except SystemExit:  # absl ends --help with 1
+        raise SystemExit(0) from None
+    except (flags.Error, TfnasError) as error:
+        _fail(f"{error}\nTry --helpshort.", 2)
+
+
+def _show_help_of(module: types.ModuleType) -> None:
+    # absl describes `__main__`, which is a generated script when a program
+    # is started by its installed name.
+    sys.modules["__main__"].__doc__ = module.__doc__
+    for flag in flags.FLAGS.get_key_flags_for_module(module):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(code)

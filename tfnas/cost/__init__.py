@@ -1,0 +1,1 @@
+"""What a network costs: counts, latency tables, expected cost, objectives."""

@@ -1,0 +1,371 @@
+"""Latency tables: what each operator of a network costs on one device.
+
+A table is a JSON file of format `tfnas-lut/1`: where its numbers come from,
+one row for each operator, and, once whole networks were measured too, a
+calibration from sums of rows to what a network really takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import Protocol
+
+from tfnas import artifacts
+from tfnas import ops
+from tfnas.arch import Arch
+from tfnas.cost import lut_fields
+from tfnas.cost.lut_fields import Calibration
+from tfnas.cost.lut_fields import LutRow
+from tfnas.cost.lut_fields import MeasuredNet
+from tfnas.errors import ArtifactError
+from tfnas.errors import LutMiss
+
+__all__ = [
+    "Calibration",
+    "Coverage",
+    "LatencyTable",
+    "LutRow",
+    "MeasuredNet",
+    "Prediction",
+    "TableDiff",
+]
+
+# Rows may share a table, and tables may be compared row by row, only where
+# all of these agree.
+PROVENANCE = (
+    "unit", "device", "runtime", "batch", "statistic", "clock", "tool"
+)
+# Two-sided 95 % quantiles of Student's t for 1..10 degrees of freedom.
+_T95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+
+
+class HasKeys(Protocol):
+    """What a table asks of a search space."""
+
+    def lut_keys(self) -> list[str]:
+        """Returns the distinct keys of the space."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """A predicted latency with the interval that covers 95 % of networks.
+
+    Args:
+        latency_ms: The prediction.
+        low_ms: Lower end; `None` while the table is not calibrated, because
+            its error is then unknown.
+        high_ms: Upper end, or `None`.
+    """
+
+    latency_ms: float
+    low_ms: float | None = None
+    high_ms: float | None = None
+
+    def __str__(self) -> str:
+        if self.low_ms is None:
+            return f"{self.latency_ms:.4g} ms (not calibrated: reads low)"
+        return (
+            f"{self.latency_ms:.4g} ms "
+            f"({self.low_ms:.4g} to {self.high_ms:.4g} ms)"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """How much of a space a table knows.
+
+    Args:
+        total: Distinct operators of the space.
+        missing: Keys without a row.
+    """
+
+    total: int
+    missing: tuple[str, ...]
+
+    @property
+    def present(self) -> int:
+        """Operators that have a row."""
+        return self.total - len(self.missing)
+
+    def __str__(self) -> str:
+        percent = 100 * self.present / max(self.total, 1)
+        return f"{self.present} of {self.total} operators ({percent:.4g} %)"
+
+
+@dataclasses.dataclass(frozen=True)
+class TableDiff:
+    """What differs between two tables.
+
+    Args:
+        header: Field of the provenance to its two values.
+        only_left: Keys that only the first table has.
+        only_right: Keys that only the second table has.
+        ratios: Second latency by first latency of each shared key.
+    """
+
+    header: dict[str, tuple[Any, Any]]
+    only_left: tuple[str, ...]
+    only_right: tuple[str, ...]
+    ratios: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class LatencyTable:
+    """A latency table.
+
+    Args:
+        header: Where the numbers come from: `unit`, `device`, `runtime`,
+            `batch`, `statistic`, `clock`, `rounds`, `date`, `tool` and
+            `conditions`.
+        rows: Measured latency by key (`tfnas.ops.lut_key`).
+        calibration: From a sum of rows to a network's latency, or `None`.
+        networks: Whole networks measured with the rows.
+        source: Where the table was read, for messages.
+
+    Example:
+        >>> table = LatencyTable.load("table.json")
+        >>> table.latency_ms(arch) == table.bias_ms + sum(
+        ...     table[key] for key in table.keys_of(arch))
+        True
+    """
+
+    header: Mapping[str, Any]
+    rows: Mapping[str, LutRow]
+    calibration: Calibration | None = None
+    networks: tuple[MeasuredNet, ...] = ()
+    source: str = "table"
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> LatencyTable:
+        """Reads a table.
+
+        Raises:
+            ArtifactError: when the file is missing, truncated or of another
+                format, a field or a row is wrong, or a key is there twice;
+                the message names the file and the field or row.
+        """
+        source = str(path)
+        try:
+            value = json.loads(
+                artifacts.read_text(path),
+                object_pairs_hook=lut_fields.unique_keys(source),
+            )
+        except (ValueError, RecursionError) as error:
+            raise ArtifactError(
+                f"{source}: not valid JSON (damaged or truncated?): {error}"
+            ) from error
+        return cls(**lut_fields.read(value, source), source=source)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the table, atomically.
+
+        Raises:
+            ArtifactError: when a row is not a positive number; nothing is
+                written.
+        """
+        value = {
+            "format": lut_fields.FORMAT,
+            **self.header,
+            "calibration": None,
+            "networks": [net.to_json() for net in self.networks],
+            "rows": {
+                key: dataclasses.asdict(row)
+                for key, row in sorted(self.rows.items())
+            },
+        }
+        if self.calibration:
+            value["calibration"] = dataclasses.asdict(self.calibration)
+        lut_fields.read(value, str(path))
+        artifacts.write_json(path, value)
+
+    @property
+    def dtype(self) -> str:
+        """The type of the measured models, `"float32"` or `"int8"`."""
+        return self.header["runtime"]["dtype"]
+
+    @property
+    def scale(self) -> float:
+        """Factor from a measured row to its share of a network."""
+        return self.calibration.scale if self.calibration else 1.0
+
+    @property
+    def bias_ms(self) -> float:
+        """What a network takes beside its operators."""
+        return self.calibration.bias_ms if self.calibration else 0.0
+
+    def __getitem__(self, key: str) -> float:
+        """Returns the calibrated share of one operator in ms.
+
+        Raises:
+            LutMiss: when the table has no such row.
+        """
+        if key not in self.rows:
+            raise LutMiss([key])
+        return self.scale * self.rows[key].latency_ms
+
+    def keys_of(self, arch: Arch) -> list[str]:
+        """Returns the keys of a network's blocks, identities left out."""
+        keys = (
+            ops.lut_key(block, shape)
+            for block, shape in zip(
+                arch.blocks, ops.shapes(arch), strict=False
+            )
+        )
+        return [key for key in keys if key is not None]
+
+    def missing(self, arch: Arch) -> list[str]:
+        """Returns the keys of a network that have no row, each once."""
+        return self._missing(self.keys_of(arch))
+
+    def _missing(self, keys: Iterable[str]) -> list[str]:
+        return [key for key in dict.fromkeys(keys) if key not in self.rows]
+
+    def coverage(self, space: HasKeys) -> Coverage:
+        """Returns how much of a search space the table knows."""
+        keys = space.lut_keys()
+        return Coverage(len(keys), tuple(self._missing(keys)))
+
+    def require_rows(self, keys: Iterable[str]) -> None:
+        """Raises a `LutMiss` with all of `keys` that have no row."""
+        missing = self._missing(keys)
+        if missing:
+            raise LutMiss(missing)
+
+    def raw_ms(self, arch: Arch) -> float:
+        """Returns the plain sum of a network's rows, without calibration.
+
+        Raises:
+            LutMiss: with every missing key.
+        """
+        keys = self.keys_of(arch)
+        self.require_rows(keys)
+        return math.fsum(self.rows[key].latency_ms for key in keys)
+
+    def latency_ms(self, arch: Arch) -> float:
+        """Returns the predicted latency of a network.
+
+        It is linear in the rows: `scale * sum + bias_ms`, with scale 1 and
+        bias 0 while the table is not calibrated.
+
+        Raises:
+            LutMiss: with every missing key.
+        """
+        return self.scale * self.raw_ms(arch) + self.bias_ms
+
+    def predict(self, arch: Arch) -> Prediction:
+        """Returns the predicted latency with its 95 % interval.
+
+        Raises:
+            LutMiss: with every missing key.
+        """
+        latency_ms = self.latency_ms(arch)
+        fit = self.calibration
+        if fit is None:
+            return Prediction(latency_ms)
+        parameters = 2 if fit.bias_ms else 1
+        t95 = _T95[min(fit.nets - parameters, len(_T95)) - 1]
+        margin = fit.residual_percent / 100 * t95 * math.sqrt(1 + 1 / fit.nets)
+        return Prediction(
+            latency_ms, latency_ms * (1 - margin), latency_ms * (1 + margin)
+        )
+
+    def bias_percent(
+        self, networks: Sequence[MeasuredNet] | None = None
+    ) -> list[float]:
+        """Returns by how much predictions exceed measured networks.
+
+        Args:
+            networks: Defaults to those measured with the table.
+
+        Returns:
+            For each network `100 * (predicted / measured - 1)`.
+        """
+        nets = self.networks if networks is None else networks
+        return [
+            100 * (self.latency_ms(net.arch) / net.latency_ms - 1)
+            for net in nets
+        ]
+
+    def uncalibrated(self) -> LatencyTable:
+        """Returns the table as it was measured."""
+        return dataclasses.replace(self, calibration=None)
+
+    def require(
+        self, dtype: str | None = None, device: Mapping[str, Any] | None = None
+    ) -> None:
+        """Checks that the table was measured for a certain use.
+
+        Args:
+            dtype: The type of the models it has to be for.
+            device: The device it has to be for, as `Device.describe` gives.
+
+        Raises:
+            ArtifactError: naming the file and the field that differs.
+        """
+        wanted = {"runtime.dtype": dtype, "device": device}
+        found = {"runtime.dtype": self.dtype, "device": self.header["device"]}
+        for field, value in wanted.items():
+            if value is not None and value != found[field]:
+                raise ArtifactError(
+                    f"{self.source}: field `{field}` must be {value!r}. "
+                    f"Received: {found[field]!r}"
+                )
+
+    def diff(self, other: LatencyTable) -> TableDiff:
+        """Returns what differs between this table and another."""
+        shared = [key for key in self.rows if key in other.rows]
+        return TableDiff(
+            {
+                field: (self.header[field], other.header[field])
+                for field in PROVENANCE
+                if self.header[field] != other.header[field]
+            },
+            tuple(self._missing_from(other)),
+            tuple(other._missing_from(self)),
+            {
+                key: other.rows[key].latency_ms / self.rows[key].latency_ms
+                for key in shared
+            },
+        )
+
+    def _missing_from(self, other: LatencyTable) -> list[str]:
+        return [key for key in self.rows if key not in other.rows]
+
+    def merge(self, other: LatencyTable) -> LatencyTable:
+        """Returns a table with the rows of both.
+
+        Of a key that both have, the row of more rounds is kept. The merged
+        table is not calibrated: fit it anew.
+
+        Raises:
+            ArtifactError: when their provenance differs; the message names
+                the fields.
+        """
+        unlike = self.diff(other).header
+        if unlike:
+            listing = "\n  ".join(
+                f"{field}: {left} there, {right} here"
+                for field, (left, right) in unlike.items()
+            )
+            raise ArtifactError(
+                f"{other.source}: rows of unlike provenance do not mix. "
+                f"Received, against {self.source}:\n  {listing}"
+            )
+        rows = dict(self.rows)
+        for key, row in other.rows.items():
+            if key not in rows or row.n > rows[key].n:
+                rows[key] = row
+        nets = {net.arch.id: net for net in (*self.networks, *other.networks)}
+        header = {
+            **self.header,
+            "rounds": min(self.header["rounds"], other.header["rounds"]),
+            "date": max(self.header["date"], other.header["date"]),
+        }
+        return LatencyTable(header, rows, None, tuple(nets.values()))

@@ -1,0 +1,67 @@
+"""Reachable budgets and Pareto fronts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tfnas.cost.dense_costs import DenseCosts
+from tfnas.errors import InfeasibleBudget
+
+
+def reachable(costs: DenseCosts) -> tuple[float, float]:
+    """Returns the least and the greatest cost of any network of the space.
+
+    Args:
+        costs: The cost of every choice of a dense space.
+    """
+    tail = max(costs.tails) + 1
+    bounds = []
+    for best in (min, max):
+        ahead: dict[int, float] = {}
+        for block in range(tail - 1, -1, -1):
+            onward = [
+                best(row) + ahead[to]
+                for (source, to), row in costs.heads.items()
+                if source == block
+            ]
+            if block in costs.tails:
+                onward.append(costs.tails[block])
+            own = sum(best(row) for row in costs.stacks.get(block, ()))
+            ahead[block] = best(onward) + own
+        bounds.append(ahead[0] + costs.input_cost + costs.fc)
+    return bounds[0], bounds[1]
+
+
+def check_target(
+    target: float, bounds: tuple[float, float], unit: str
+) -> None:
+    """Refuses a target that no network reaches.
+
+    Raises:
+        InfeasibleBudget: with the reachable range.
+    """
+    low, high = bounds
+    if not low <= target <= high:
+        raise InfeasibleBudget(
+            f"the target must lie in the reachable range {low:.4g}.."
+            f"{high:.4g} {unit}. Received: {target:.4g} {unit}"
+        )
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Returns the indices of the points that no other point dominates.
+
+    Args:
+        points: `(cost, score)`; less cost and more score is better.
+
+    Returns:
+        Indices by ascending cost; of equal points the first is kept.
+    """
+    order = sorted(
+        range(len(points)), key=lambda i: (points[i][0], -points[i][1], i)
+    )
+    front: list[int] = []
+    for i in order:
+        if not front or points[i][1] > points[front[-1]][1]:
+            front.append(i)
+    return front

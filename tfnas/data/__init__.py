@@ -1,0 +1,151 @@
+"""Images and labels: `load(config)` gives a `Dataset`."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfnas.data import folders
+from tfnas.data import records
+from tfnas.data import sources
+from tfnas.data.dataset import Dataset
+from tfnas.data.dataset import Split
+from tfnas.data.images import Part
+from tfnas.data.images import Source
+from tfnas.data.split import choose_classes
+from tfnas.data.split import select
+from tfnas.errors import ArtifactError
+from tfnas.errors import ConfigError
+
+__all__ = ["Dataset", "Split", "load"]
+
+_MIN_IMAGE_SIZE = 32
+
+# What a name, or what stands before its colon, is read by.
+_SOURCES: dict[str, Callable[[str, Mapping[str, Any]], Source]] = {
+    "digits": sources.digits,
+    "cifar10": sources.cifar,
+    "cifar100": sources.cifar,
+    "folder:": folders.folder,
+    "npz:": sources.npz,
+    "webp:": sources.webp,
+    "tfrecord:": records.tfrecord,
+    "tfds:": records.tfds,
+}
+
+
+def load(config: Mapping[str, Any]) -> Dataset:
+    """Loads a set of images.
+
+    Args:
+        config: a dict or ConfigDict with
+            `name`: "digits", "cifar10", "cifar100", "folder:<dir>",
+                "npz:<file>", "webp:<dir>", "tfrecord:<glob>" or "tfds:<name>";
+            `image_size` (32): height and width that the network sees;
+            `classes` (null): use only that many classes, the first ones, or
+                with `class_seed` (null) some drawn with that seed;
+            `limit_train`, `limit_test` (null): use at most that many images,
+                the first ones of every class in equal numbers;
+            `mean`, `std` (null): what to normalise with, a number or one for
+                each channel, on the 0 to 255 scale; null for the usual values;
+            `max_bad` (10): how many unreadable files of a folder's train/ and
+                of its val/ are skipped before that is an error;
+            `check_images` (true): whether to look for those first, which
+                decodes every file of a folder once.
+
+    Returns:
+        The data set. Folders and record files are read while it is used.
+
+    Raises:
+        ConfigError: if a field is wrong or names something that is not there.
+        ArtifactError: if the files are not what they should be.
+    """
+    size = config.get("image_size", _MIN_IMAGE_SIZE)
+    if size < _MIN_IMAGE_SIZE:
+        raise ConfigError(
+            f"`image_size` must be at least {_MIN_IMAGE_SIZE}: supernets have "
+            "five stride-2 steps, which halve the image to a single pixel "
+            f"there. Received: image_size={size}"
+        )
+    source = _find(config)
+    kept = choose_classes(
+        len(source.class_names),
+        config.get("classes"),
+        config.get("class_seed"),
+    )
+    mean = _per_channel(config, "mean", source.mean)
+    std = _per_channel(config, "std", source.std)
+
+    def split(half: str, part: Part) -> Split:
+        _check_range(config["name"], half, part.labels, len(source.class_names))
+        picks = select(part.labels, kept, config.get(f"limit_{half}"))
+        images, labels = part.read(picks)
+        labels = np.searchsorted(kept, labels)
+        return Split(images, labels, np.arange(len(labels)), size, mean, std)
+
+    dataset = Dataset(
+        name=config["name"],
+        class_names=tuple(source.class_names[label] for label in kept),
+        image_shape=(size, size, 3),
+        train=split("train", source.train),
+        test=split("test", source.test),
+        mean=mean,
+        std=std,
+    )
+    _check_not_empty(dataset)
+    return dataset
+
+
+def _find(config: Mapping[str, Any]) -> Source:
+    name = config["name"]
+    scheme, colon, where = name.partition(":")
+    if scheme + colon not in _SOURCES:
+        raise ConfigError(
+            f"`name` must be one of {', '.join(_SOURCES)}, with a file or "
+            f"name after a colon. Received: name={name}"
+        )
+    source = _SOURCES[scheme + colon](where, config)
+    if len(source.class_names) < 2:
+        raise ArtifactError(
+            f"{name}: expected at least 2 classes. "
+            f"Received: {', '.join(source.class_names) or 'none'}"
+        )
+    return source
+
+
+def _check_range(name: str, half: str, labels: np.ndarray, classes: int):
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise ArtifactError(
+            f"{name}: expected {half} labels from 0 to {classes - 1}. "
+            f"Received: label={wrong[0]}"
+        )
+
+
+def _check_not_empty(dataset: Dataset) -> None:
+    missing = set(range(dataset.classes)) - set(dataset.train.labels)
+    if missing:
+        names = ", ".join(dataset.class_names[i] for i in sorted(missing))
+        raise ArtifactError(
+            f"{dataset.name}: expected training images of every class. "
+            f"Received: {len(dataset.train)} images, none of {names}"
+        )
+    if not len(dataset.test):
+        raise ArtifactError(
+            f"{dataset.name}: expected test images. Received: none"
+        )
+
+
+def _per_channel(
+    config: Mapping[str, Any], field: str, default: tuple[float, ...]
+) -> tuple[float, ...]:
+    value = config.get(field)
+    values = np.ravel(default if value is None else value)
+    if len(values) not in (1, 3) or (field == "std" and np.any(values <= 0)):
+        raise ConfigError(
+            f"`{field}` must be a number or one for each of 3 channels"
+            f"{', above 0' if field == 'std' else ''}. "
+            f"Received: {field}={value}"
+        )
+    return tuple(float(v) for v in np.broadcast_to(values, 3))

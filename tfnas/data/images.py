@@ -1,0 +1,85 @@
+"""Where the pixels of a set are kept, and what a source hands over."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+IMAGENET_MEAN = (255 * 0.485, 255 * 0.456, 255 * 0.406)
+IMAGENET_STD = (255 * 0.229, 255 * 0.224, 255 * 0.225)
+
+
+class Pixels:
+    """Images in memory, shared by all splits of them.
+
+    Args:
+        array: uint8 (images, height, width, 1 or 3).
+    """
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+
+    @functools.cached_property
+    def tensor(self) -> "tf.Tensor":
+        """The array as a tensor in host memory."""
+        import tensorflow as tf
+
+        with tf.device("CPU:0"):
+            return tf.constant(self.array)
+
+
+# Takes the index of an image, a tensor, and returns the bytes of its JPEG or
+# PNG file, for sets that are read while they are used.
+Encoded = Callable[["tf.Tensor"], "tf.Tensor"]
+
+Images = Pixels | Encoded
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """The training or the test half of a set, before its images are read.
+
+    Attributes:
+        labels: label of every image that there is.
+        read: takes the indices of the images that are wanted and returns
+            those images with their labels (fewer, if some are unreadable).
+    """
+
+    labels: np.ndarray
+    read: Callable[[np.ndarray], tuple[Images, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """A set as found: the names of its classes and its two halves.
+
+    Attributes:
+        class_names: name of each label.
+        train: the training half.
+        test: the test half.
+        mean: of the channels on the 0 to 255 scale, unless configured.
+        std: of the channels on the 0 to 255 scale, unless configured.
+    """
+
+    class_names: tuple[str, ...]
+    train: Part
+    test: Part
+    mean: tuple[float, ...] = (127.5,) * 3
+    std: tuple[float, ...] = (127.5,) * 3
+
+
+def part_of(array: np.ndarray, labels: np.ndarray) -> Part:
+    """Returns images in memory as half of a set.
+
+    Args:
+        array: uint8 (images, height, width[, 1 or 3]).
+        labels: one for each.
+    """
+    if array.ndim == 3:
+        array = array[..., None]
+    return Part(labels, lambda picks: (Pixels(array[picks]), labels[picks]))

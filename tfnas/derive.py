@@ -1,0 +1,80 @@
+"""From an architecture to a plain Keras model of stock layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfnas import ops
+from tfnas.arch import Arch
+from tfnas.errors import ArtifactError
+
+
+def layer_prefix(index: int, op: str) -> str:
+    """Returns the prefix of the layer names of one block of a network."""
+    return f"b{index:02d}_{op}"
+
+
+def build_model(arch: Arch, K: Any = None) -> Any:
+    """Builds the network as a plain Keras model.
+
+    Args:
+        arch: Any architecture of registered ops.
+        K: The namespace to build in: `keras` (default) or `tf_keras`.
+
+    Returns:
+        A functional model from `(batch, height, width, channels)` to logits
+        `(batch, classes)`. The input is called `"image"`; equal
+        architectures have equal layer names.
+
+    Raises:
+        ArtifactError: when a block does not fit its registered op, or the
+            last block does not give the logits.
+    """
+    if K is None:
+        import keras
+
+        K = keras
+    shapes = ops.shapes(arch)
+    if shapes[-1] != (arch.classes,):
+        raise ArtifactError(
+            f"arch {arch.id}: the last block must give {arch.classes} logits. "
+            f"Received: output_shape={shapes[-1]}"
+        )
+    x = image = K.Input(arch.input_shape, name="image")
+    for i, (block, shape) in enumerate(zip(arch.blocks, shapes, strict=False)):
+        x = ops.build(block, shape, K, layer_prefix(i, block.op))(x)
+    return K.Model(image, x, name=f"tfnas_{arch.id}")
+
+
+def load_weights(
+    model: Any, arch: Arch, weights: Sequence[Sequence[np.ndarray]]
+) -> None:
+    """Puts the weights of a supernet into a model of `build_model`.
+
+    Args:
+        model: The model, built from `arch`.
+        arch: The architecture.
+        weights: For each block the kernels of its convolutions, or kernel
+            and bias of its dense layer, in order; an empty list leaves a
+            block as it is. Normalisations stay as they are.
+
+    Raises:
+        ValueError: when a kernel has another shape than its layer.
+    """
+    shapes = ops.shapes(arch)
+    for i, (block, shape, values) in enumerate(
+        zip(arch.blocks, shapes, weights, strict=False)
+    ):
+        left = list(values)
+        for node in ops.lower(block, shape).nodes:
+            count = {"conv": 1, "depthwise": 1, "dense": 2}.get(node.kind, 0)
+            if not count or not left:
+                continue
+            layer = model.get_layer(
+                f"{layer_prefix(i, block.op)}_{node.name}"
+            )
+            layer.set_weights(left[:count])
+            left = left[count:]

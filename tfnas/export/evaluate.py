@@ -1,0 +1,39 @@
+"""Accuracy, measured the same way for Keras models and `.tflite` files."""
+
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tfnas.data import Split
+from tfnas.export.classifiers import as_classifier
+
+
+def accuracy(model: Any, split: Split, batch_size: int = 256) -> float:
+    """Returns the share of images that a network puts into their class.
+
+    Args:
+        model: a Keras model, the bytes of a `.tflite`, or a `Classifier`.
+        split: the images and their labels.
+        batch_size: images read at once; it changes no result.
+
+    Returns:
+        A number from 0 to 1.
+
+    Raises:
+        ConfigError: if the images have another shape than the network takes.
+    """
+    classifier = as_classifier(model)
+    batches = split.batches(batch_size, seed=0, epoch=0, shuffle=False)
+    right = 0
+    for images, labels in tqdm(
+        batches.as_numpy_iterator(),
+        desc="evaluate",
+        total=split.num_batches(batch_size),
+        unit="batch",
+        leave=False,
+        disable=None,  # shown on a terminal only
+    ):
+        predicted = np.argmax(classifier.predict(images), axis=-1)
+        right += int(np.sum(predicted == labels))
+    return right / len(split)

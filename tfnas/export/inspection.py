@@ -1,0 +1,98 @@
+"""What a `.tflite` model is made of."""
+
+import collections
+from typing import Any
+
+import numpy as np
+
+from tfnas.errors import ExportError
+from tfnas.export.runtime import open_interpreter
+
+
+def describe(blob: bytes) -> dict[str, Any]:
+    """Returns what a `.tflite` model is made of.
+
+    Args:
+        blob: content of a `.tflite` file.
+
+    Returns:
+        A dict of `size_bytes`; `ops`, op name to how often it occurs, most
+        frequent first; `tensor_dtypes`, the same for the tensors; and
+        `delegate_nodes`, the number of pieces that XNNPACK runs: 1 if the
+        whole model is one piece.
+
+    Raises:
+        ArtifactError: if the bytes are no such model.
+    """
+    plain = open_interpreter(blob, delegate=False)
+    delegated = _count(op["op_name"] for op in _ops(open_interpreter(blob)))
+    dtypes = (np.dtype(t["dtype"]).name for t in plain.get_tensor_details())
+    return {
+        "size_bytes": len(blob),
+        "ops": _count(op["op_name"] for op in _ops(plain)),
+        "tensor_dtypes": _count(dtypes),
+        "delegate_nodes": delegated.get("DELEGATE", 0),
+    }
+
+
+def require_int8(blob: bytes, float_io: bool = False) -> None:
+    """Makes sure that a `.tflite` model computes in int8 from end to end.
+
+    Every tensor that an op reads or writes must be int8. Constants may be
+    int32: biases, and arguments such as axes and paddings.
+
+    Args:
+        blob: content of a `.tflite` file.
+        float_io: whether the model may take and give float32, with one op
+            at either end that converts.
+
+    Raises:
+        ExportError: if an op is otherwise; the message lists all of them.
+    """
+    interpreter = open_interpreter(blob, delegate=False)
+    ops = _ops(interpreter)
+    given = [t["index"] for t in interpreter.get_input_details()]
+    computed = {*given, *(i for op in ops for i in op["outputs"])}
+    outside = set()
+    if float_io:
+        outputs = interpreter.get_output_details()
+        outside = {*given, *(t["index"] for t in outputs)}
+
+    wrong = [
+        f"{op['op_name']}: {dtype} {role}"
+        for op in ops
+        for role, indices, dtypes in (
+            ("input", op["inputs"], op["operand_types"]),
+            ("output", op["outputs"], op["result_types"]),
+        )
+        for index, dtype in _names(indices, dtypes)
+        if not _is_allowed(dtype, index in computed)
+        and not (index in outside and dtype == "float32")
+    ]
+    if wrong:
+        raise ExportError(
+            "Expected ops on int8 tensors only. Received:\n  "
+            + "\n  ".join(sorted(set(wrong)))
+        )
+
+
+def _is_allowed(dtype: str, computed: bool) -> bool:
+    return dtype == "int8" or (dtype == "int32" and not computed)
+
+
+def _names(indices: Any, dtypes: Any) -> list[tuple[int, str]]:
+    """Pairs tensors with the names of their types, absent ones left out."""
+    present = [int(index) for index in indices if index >= 0]
+    return [
+        (index, np.dtype(dtype).name)
+        for index, dtype in zip(present, dtypes, strict=True)
+    ]
+
+
+def _ops(interpreter: Any) -> list[dict[str, Any]]:
+    # The runtime has no public way to list the ops of a model.
+    return interpreter._get_ops_details()
+
+
+def _count(names: Any) -> dict[str, int]:
+    return dict(collections.Counter(names).most_common())

@@ -1,0 +1,72 @@
+"""The LiteRT interpreter, opened with care and without chatter."""
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import OpResolverType
+
+from tfnas.errors import ArtifactError
+
+
+def open_interpreter(
+    blob: bytes,
+    source: str = "model",
+    *,
+    delegate: bool = True,
+    threads: int = 1,
+) -> Interpreter:
+    """Returns an interpreter that is ready to run.
+
+    Args:
+        blob: content of a `.tflite` file.
+        source: its name, for error messages.
+        delegate: whether XNNPACK runs what it can, as on a phone; without it
+            the interpreter shows the ops exactly as they are in the file.
+        threads: how many of them run the model.
+
+    Raises:
+        ArtifactError: if the bytes are no model that this runtime can run.
+    """
+    resolver = OpResolverType.BUILTIN
+    if not delegate:
+        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        with quiet():
+            interpreter = Interpreter(
+                model_content=blob,
+                experimental_op_resolver_type=resolver,
+                num_threads=threads,
+            )
+            interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ArtifactError(
+            f"{source}: expected a whole .tflite model. "
+            f"Received: {len(blob)} bytes ({error})"
+        ) from error
+    return interpreter
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hides Python warnings and everything written to standard error.
+
+    The converter and the runtime log from C++, past `sys.stderr`, so it is
+    the file descriptor that has to be turned away. What goes wrong inside
+    still arrives as an exception.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)

@@ -1,0 +1,148 @@
+"""Conversion of a Keras model to a `.tflite` file."""
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfnas.errors import ConfigError
+from tfnas.errors import ExportError
+from tfnas.export.classifiers import image_shape
+from tfnas.export.inspection import require_int8
+from tfnas.export.runtime import quiet
+
+QUANTIZE = ("none", "float16", "dynamic", "int8")
+IO = ("int8", "float32")
+
+
+def to_tflite(
+    model: Any,
+    quantize: str = "none",
+    representative: Any = None,
+    io: str = "int8",
+) -> bytes:
+    """Converts a Keras model to the content of a `.tflite` file.
+
+    The file takes one image at a time, `(1, height, width, channels)`.
+
+    Args:
+        model: a Keras model from images to logits.
+        quantize: `"none"`; `"float16"` stores the weights in half the space;
+            `"dynamic"` stores them as int8 and computes partly in float;
+            `"int8"` computes in int8 from end to end.
+        representative: for `"int8"`, images as the network will see them
+            (normalised): an array `(n, height, width, channels)`, or an
+            iterable of images, of batches, or of (batch, labels). Some
+            hundred are enough.
+        io: for `"int8"`, what the file takes and gives: `"int8"`, or
+            `"float32"` for programs that know nothing of quantization.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ConfigError: if `quantize` or `io` is unknown, or `representative` is
+            missing, empty or of another shape than the model's input.
+        ExportError: if the model cannot be converted, or not wholly to int8.
+    """
+    _check_choice("quantize", quantize, QUANTIZE)
+    _check_choice("io", io, IO)
+    shape = image_shape(model)
+    images: list[np.ndarray] = []
+    if quantize == "int8":
+        images = _calibration_images(representative, shape)
+    with quiet():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [_inference(model, shape)], tf.Module()
+        )
+        if quantize != "none":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantize == "int8":
+            converter.representative_dataset = lambda: ([i] for i in images)
+            converter.target_spec.supported_ops = [
+                tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+            ]
+            converter.inference_input_type = tf.as_dtype(io)
+            converter.inference_output_type = tf.as_dtype(io)
+        blob = _convert(converter)
+    if quantize == "int8":
+        require_int8(blob, float_io=io == "float32")
+    return blob
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(
+            f"`{name}` must be one of {', '.join(choices)}. "
+            f"Received: {name}={value!r}"
+        )
+
+
+def _inference(model: Any, shape: tuple[int, ...]) -> Any:
+    """Traces the model for one image, with its weights as constants.
+
+    Without variables the converter has nothing to freeze, which makes it
+    several times as fast as a saved model.
+    """
+    trainable = [np.asarray(v) for v in model.trainable_variables]
+    fixed = [np.asarray(v) for v in model.non_trainable_variables]
+
+    @tf.function(autograph=False)
+    def logits(image):
+        return model.stateless_call(trainable, fixed, image, training=False)[0]
+
+    return logits.get_concrete_function(
+        tf.TensorSpec((1, *shape), tf.float32, name="image")
+    )
+
+
+def _convert(converter: Any) -> bytes:
+    try:
+        return converter.convert()
+    except Exception as error:  # the converter's own class is private
+        raise ExportError(f"TFLite cannot hold this model: {error}") from error
+
+
+def _calibration_images(
+    representative: Any, shape: tuple[int, ...]
+) -> list[np.ndarray]:
+    if representative is None:
+        raise ConfigError(
+            "int8 needs `representative` images, which show the range of "
+            "every tensor. Received: representative=None"
+        )
+    images = [
+        image[None]
+        for batch in _batches(representative)
+        for image in _checked(batch, shape)
+    ]
+    if not images:
+        raise ConfigError(
+            "`representative` must hold at least one image. Received: none"
+        )
+    return images
+
+
+def _batches(representative: Iterable[Any]) -> Iterator[np.ndarray]:
+    for item in representative:
+        images = item[0] if isinstance(item, tuple) else item
+        images = np.asarray(images, np.float32)
+        yield images[None] if images.ndim == 3 else images
+
+
+def _checked(batch: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if batch.shape[1:] != shape:
+        raise ConfigError(
+            f"`representative` must hold images of shape {shape}. "
+            f"Received: shape={batch.shape[1:]}"
+        )
+    if not np.isfinite(batch).all():
+        raise ConfigError(
+            "`representative` must hold finite numbers. "
+            "Received: NaN or infinity"
+        )
+    return batch

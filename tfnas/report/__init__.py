@@ -1,0 +1,9 @@
+"""One page, its plots and a terminal table from a workdir.
+
+The report reads files only: it trains, measures and decides nothing.
+"""
+
+from tfnas.report.html import write
+from tfnas.report.terminal import terminal_table
+
+__all__ = ["terminal_table", "write"]

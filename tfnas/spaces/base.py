@@ -1,0 +1,93 @@
+"""The contract of a search space, and the table of spaces."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from collections.abc import Iterator
+
+from tfnas import ops
+from tfnas.arch import Arch
+from tfnas.arch import Block
+from tfnas.errors import ArtifactError
+from tfnas.registry import Registry
+
+
+class Space(abc.ABC):
+    """A set of architectures with a way to draw, vary and write them.
+
+    Args:
+        name: Registered name, such as `"densenas_mbv2@32"`.
+        input_shape: `(height, width, channels)` of the networks.
+        classes: Width of their logits.
+    """
+
+    def __init__(
+        self, name: str, input_shape: tuple[int, ...], classes: int
+    ):
+        self.name = name
+        self.input_shape = tuple(input_shape)
+        self.classes = classes
+
+    @abc.abstractmethod
+    def sample(self, seed: int) -> Arch:
+        """Draws an architecture; equal seeds give equal architectures."""
+
+    @abc.abstractmethod
+    def random_neighbor(self, arch: Arch, seed: int) -> Arch:
+        """Returns an architecture that differs from `arch` in one choice."""
+
+    @abc.abstractmethod
+    def contains(self, arch: Arch) -> bool:
+        """Says whether the architecture belongs to the space."""
+
+    @abc.abstractmethod
+    def encode(self, arch: Arch) -> str:
+        """Writes an architecture in the published encoding of the space."""
+
+    @abc.abstractmethod
+    def decode(self, text: str) -> Arch:
+        """Reads an architecture in the published encoding of the space."""
+
+    @abc.abstractmethod
+    def blocks(self) -> Iterator[tuple[Block, tuple[int, ...]]]:
+        """Yields every block of the space with its input shape."""
+
+    def lut_keys(self) -> list[str]:
+        """Returns the distinct latency-table keys of the space, sorted."""
+        keys = {ops.lut_key(block, shape) for block, shape in self.blocks()}
+        return sorted(key for key in keys if key is not None)
+
+    def require(self, arch: Arch) -> None:
+        """Raises an `ArtifactError` unless the space contains `arch`."""
+        if not self.contains(arch):
+            raise ArtifactError(
+                f"space `{self.name}` does not contain this architecture. "
+                f"Received: arch={arch.id}, space={arch.space!r}"
+            )
+
+
+_SPACES: Registry[Callable[..., Space]] = Registry("space")
+names = _SPACES.names
+register = _SPACES.register
+
+
+def get(
+    name: str,
+    classes: int | None = None,
+    input_shape: tuple[int, ...] | None = None,
+) -> Space:
+    """Returns a search space.
+
+    Args:
+        name: One of `names()`; a suffix such as `@32` is the same kind of
+            space scaled down for small images.
+        classes: Width of the logits. Defaults to the space's own (1000, or
+            10 for scaled spaces).
+        input_shape: `(height, width, channels)`. Defaults to the space's own.
+
+    Raises:
+        ConfigError: for an unknown name (the message lists the known ones),
+            or an image too small for the space.
+    """
+    return _SPACES.get(name)(classes=classes, input_shape=input_shape)

@@ -1,0 +1,256 @@
+"""The only gradient loop: supernets and plain networks run through it.
+
+A caller describes a `Phase` (what to read, what to minimise, what to update)
+and gets the means of its scalars back. The loop owns the strategy, the traced
+step functions, the reduction over replicas and the progress bar.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tqdm
+
+from tfnas.errors import TfnasError
+from tfnas.supernets.base import Selected
+from tfnas.train.optimizers import Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a phase computes on one batch of one replica.
+
+    Args:
+        losses: `(batch,)` loss of each example.
+        extra: Scalar that is added to their mean, equal on all replicas.
+        sums: Named `(batch,)` values whose means are reported.
+        scalars: Named scalars, equal on all replicas, that are reported.
+    """
+
+    losses: tf.Tensor
+    extra: tf.Tensor | float = 0.0
+    sums: dict[str, tf.Tensor] = dataclasses.field(default_factory=dict)
+    scalars: dict[str, tf.Tensor] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One kind of step.
+
+    Args:
+        name: Name in the log; one traced function for each.
+        split: Where the batches come from.
+        batch_size: Examples of a step over all replicas.
+        objective: `f(images, labels, draw, values)` to an `Objective`.
+        select: `f(draw)` to what the step reads or updates.
+        optimizer: Updates what was selected; `None` only evaluates.
+        draw: `f(step)` to random choices, made once for all replicas.
+        stateless: Whether `objective` computes with `values`; if not, it
+            reads the selected variables itself, as Keras models do.
+        after: `f(draw, values)` called after the update.
+        augment: Name of the augmentation.
+        shuffle: Whether the order of the examples changes by epoch.
+    """
+
+    name: str
+    split: Any
+    batch_size: int
+    objective: Callable[..., Objective]
+    select: Callable[[Any], Sequence[Selected]]
+    optimizer: Optimizer | None = None
+    draw: Callable[[tf.Tensor], Any] = lambda step: ()
+    stateless: bool = True
+    after: Callable[[Any, Sequence[tf.Tensor]], None] | None = None
+    augment: str = "none"
+    shuffle: bool = True
+
+
+class Loop:
+    """Runs phases under a distribution strategy.
+
+    Args:
+        strategy: From `distribute.strategy`.
+        seed: Seed of the order of the examples and of augmentation.
+        progress: Whether to show a progress bar.
+
+    Attributes:
+        steps: Steps done so far of each phase, by name.
+    """
+
+    def __init__(
+        self, strategy: tf.distribute.Strategy, seed: int = 0,
+        progress: bool = True,
+    ):
+        self.strategy, self.seed = strategy, seed
+        self.steps: dict[str, int] = {}
+        self._functions: dict[str, Callable] = {}
+        self._progress = progress
+        self._bar: tqdm.tqdm | None = None
+
+    def expect(self, total_steps: int, done: int, title: str) -> None:
+        """Opens a progress bar over `total_steps` steps of all phases."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = tqdm.tqdm(
+            total=total_steps, initial=done, desc=title, unit="step",
+            disable=not self._progress, mininterval=1.0,
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a progress bar is shown."""
+        return self._bar is not None
+
+    def close(self) -> None:
+        """Ends the progress bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def run(self, phase: Phase, epoch: int) -> dict[str, float]:
+        """Makes one pass of a phase over its split.
+
+        Args:
+            phase: What to do.
+            epoch: Number of the pass; it decides order and augmentation.
+
+        Returns:
+            The means over the pass: `loss`, and what the objective reports.
+
+        Raises:
+            TfnasError: when the loss is not finite.
+        """
+        batches = phase.split.batches(
+            phase.batch_size, seed=self.seed, epoch=epoch,
+            augment=phase.augment, shuffle=phase.shuffle,
+            drop_remainder=self._drop_remainder(phase),
+        )
+        iterator = iter(self.strategy.experimental_distribute_dataset(batches))
+        step = self._functions.setdefault(phase.name, self._trace(phase))
+        done = self.steps.setdefault(phase.name, 0)
+        totals = None
+        for i in range(self.num_steps(phase)):
+            sums = step(iterator, tf.constant(done + i, tf.int64))
+            totals = (
+                sums if totals is None
+                else tf.nest.map_structure(tf.add, totals, sums)
+            )
+            if phase.optimizer is not None:
+                self.steps[phase.name] += 1
+            if self._bar is not None:
+                self._bar.update()
+        return _means(phase, epoch, totals)
+
+    def num_steps(self, phase: Phase) -> int:
+        """Returns the number of steps of one pass of a phase."""
+        return phase.split.num_batches(
+            phase.batch_size, self._drop_remainder(phase)
+        )
+
+    def _drop_remainder(self, phase: Phase) -> bool:
+        """A last batch must not leave a training replica without examples."""
+        replicas = self.strategy.num_replicas_in_sync
+        return replicas > 1 and phase.optimizer is not None
+
+    def traces(self, phase: str) -> int:
+        """Returns how often the step function of a phase was traced."""
+        return self._functions[phase].experimental_get_tracing_count()
+
+    def _trace(self, phase: Phase) -> Callable:
+        @tf.function(autograph=False, reduce_retracing=True)
+        def step(iterator, number):
+            draw = phase.draw(number)
+            sums = self.strategy.run(
+                _replica_step, args=(phase, next(iterator), draw, number)
+            )
+            return tf.nest.map_structure(
+                lambda x: self.strategy.reduce("SUM", x, axis=None), sums
+            )
+
+        return step
+
+
+def _means(phase: Phase, epoch: int, totals: Any) -> dict[str, float]:
+    if totals is None:
+        raise TfnasError(
+            f"phase `{phase.name}` needs at least one batch. "
+            f"Received: {len(phase.split)} examples"
+        )
+    count = float(totals.pop("count"))
+    result = {name: float(value) / count for name, value in totals.items()}
+    if not math.isfinite(result["loss"]):
+        raise TfnasError(
+            f"phase `{phase.name}`, epoch {epoch}: the loss must stay finite; "
+            f"a lower learning rate may help. Received: {result['loss']}"
+        )
+    return result
+
+
+def _replica_step(
+    phase: Phase, batch: Any, draw: Any, number: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """One step on one replica; returns sums over its examples."""
+    images, labels = batch
+    context = tf.distribute.get_replica_context()
+    replicas = context.num_replicas_in_sync
+    count = tf.cast(tf.shape(labels)[0], tf.float32)
+    total = count
+    if replicas > 1:
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    chosen = phase.select(draw)
+    values = [s.read() for s in chosen]
+    with tf.GradientTape(
+        watch_accessed_variables=not phase.stateless
+    ) as tape:
+        if phase.optimizer is not None and phase.stateless:
+            tape.watch(values)
+        result = phase.objective(images, labels, draw, values)
+        loss = tf.reduce_sum(result.losses) / total
+        loss += result.extra / replicas
+    if phase.optimizer is not None:
+        sources = (
+            values if phase.stateless else [s.variables[0] for s in chosen]
+        )
+        gradients = tape.gradient(
+            loss, sources,
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        gradients = _sum_over_replicas(context, chosen, gradients)
+        phase.optimizer.apply(chosen, values, gradients, number)
+        if phase.after is not None:
+            phase.after(draw, values)
+    sums = {k: tf.reduce_sum(v) for k, v in result.sums.items()}
+    sums |= {k: v * count for k, v in result.scalars.items()}
+    return {
+        "count": count,
+        "loss": tf.reduce_sum(result.losses) + result.extra * count,
+        **sums,
+    }
+
+
+def _sum_over_replicas(
+    context: Any, chosen: Sequence[Selected], gradients: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    """All-reduces the gradients as one vector of a fixed length.
+
+    The length is that of the largest choice: collectives need the same
+    shape at every step, whatever was sampled.
+    """
+    if context.num_replicas_in_sync == 1:
+        return list(gradients)
+    length = sum(s.max_size for s in chosen)
+    flat = tf.concat([tf.reshape(g, [-1]) for g in gradients], 0)
+    size = tf.size(flat)
+    flat = tf.pad(flat, [[0, length - size]])
+    flat.set_shape([length])
+    flat = context.all_reduce(tf.distribute.ReduceOp.SUM, flat)
+    parts = tf.split(flat[:size], [tf.size(g) for g in gradients])
+    return [
+        tf.reshape(part, tf.shape(g))
+        for part, g in zip(parts, gradients, strict=True)
+    ]

@@ -1,0 +1,216 @@
+"""SGD and Adam with coupled decay, on variables chosen at run time.
+
+The maths is that of the published searches, which differs from Keras' in two
+places: weight decay is part of the gradient (before momentum, and before
+Adam's moments), and SGD's velocity does not hold the learning rate.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfnas.supernets.base import Selected
+from tfnas.train.schedules import Schedule
+
+
+class Optimizer(abc.ABC):
+    """Updates chosen variables in place.
+
+    Args:
+        schedule: Learning rate by step.
+        weight_decay: Coupled L2: `g + weight_decay * w` is the gradient.
+    """
+
+    slot_names: tuple[str, ...] = ()
+
+    def __init__(self, schedule: Schedule, weight_decay: float = 0.0):
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.variables: list[Any] = []
+        self._slots: dict[Any, dict[str, tf.Variable]] = {}
+
+    def build(self, variables: Sequence[Any]) -> None:
+        """Makes the slots of all variables; call in the strategy's scope."""
+        self.variables = list(variables)
+        for v in self.variables:
+            self._slots[v.ref()] = {
+                name: tf.Variable(tf.zeros(v.shape), trainable=False)
+                for name in self.slot_names
+            }
+
+    def slot(self, variable: Any, name: str) -> tf.Variable:
+        """Returns the slot of a variable."""
+        return self._slots[variable.ref()][name]
+
+    def slots(self) -> list[tf.Variable]:
+        """Returns all state, in the order of the variables."""
+        return [
+            self.slot(v, name) for v in self.variables
+            for name in self.slot_names
+        ]
+
+    @abc.abstractmethod
+    def apply(
+        self, chosen: Sequence[Selected], values: Sequence[tf.Tensor],
+        gradients: Sequence[tf.Tensor], step: tf.Tensor,
+    ) -> None:
+        """Updates the chosen variables.
+
+        Args:
+            chosen: What the step chose.
+            values: Their values before the step.
+            gradients: Their gradients, summed over replicas.
+            step: Number of this step of the phase, from 0.
+        """
+
+
+def _where(gate: tf.Tensor | None, on: Any, off: float) -> tf.Tensor:
+    """`on` where the gate lets the update through, else `off`."""
+    on = tf.convert_to_tensor(on, tf.float32)
+    return on if gate is None else tf.where(gate, on, off)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum.
+
+    `v <- momentum * v + g + weight_decay * w; w <- w - rate * v`.
+
+    Args:
+        schedule: Learning rate by step.
+        momentum: Momentum, 0 for none.
+        weight_decay: Coupled L2.
+        unsampled: What happens to variables that a step did not choose:
+            `"active"` leaves them alone; `"dense"` goes on with momentum and
+            decay once they have been chosen, as zero gradients do.
+    """
+
+    slot_names = ("momentum",)
+
+    def __init__(
+        self, schedule: Schedule, momentum: float = 0.9,
+        weight_decay: float = 0.0, unsampled: str = "active",
+    ):
+        super().__init__(schedule, weight_decay)
+        if unsampled not in ("active", "dense"):
+            raise ValueError(
+                "`unsampled` must be 'active' or 'dense'. "
+                f"Received: {unsampled=}"
+            )
+        self.momentum, self.unsampled = momentum, unsampled
+        self._seen: tf.Variable | None = None
+
+    def build(self, variables: Sequence[Any]) -> None:
+        super().build(variables)
+        self._places = {v.ref(): i for i, v in enumerate(self.variables)}
+        if self.unsampled == "dense":
+            self._seen = tf.Variable(
+                tf.zeros([len(self.variables)]), trainable=False
+            )
+
+    def slots(self) -> list[tf.Variable]:
+        seen = [] if self._seen is None else [self._seen]
+        return super().slots() + seen
+
+    def apply(self, chosen, values, gradients, step) -> None:
+        rate = self.schedule(step)
+        if self.unsampled == "dense":
+            self._apply_dense(chosen, values, gradients, rate)
+            return
+        for s, value, gradient in zip(
+            chosen, values, gradients, strict=True
+        ):
+            if self.weight_decay:
+                decay = _where(s.gate, self.weight_decay, 0.0)
+                gradient += decay * value
+            tf.raw_ops.ResourceApplyMomentum(
+                var=s.handle(),
+                accum=s.handle(lambda v: self.slot(v, "momentum")),
+                lr=_where(s.gate, rate, 0.0),
+                grad=gradient,
+                momentum=_where(s.gate, self.momentum, 1.0),
+                use_locking=True,
+            )
+
+    def _apply_dense(self, chosen, values, gradients, rate) -> None:
+        """Updates all as if gradients were zero, then adds the gradients.
+
+        The update is linear in the gradient, so this equals one update with
+        the gradients where there are some and zeros elsewhere.
+        """
+        marks = tf.stack(
+            [_where(s.gate, 1.0, 0.0) for s in chosen]
+        )
+        places = tf.stack([self._place(s) for s in chosen])
+        seen = tf.tensor_scatter_nd_max(
+            self._seen.read_value(), places[:, None], marks
+        )
+        tf.raw_ops.AssignVariableOp(resource=self._seen.handle, value=seen)
+        with tf.control_dependencies([*values, *gradients]):
+            updates = [
+                tf.raw_ops.ResourceApplyMomentum(
+                    var=v.handle, accum=self.slot(v, "momentum").handle,
+                    lr=rate, momentum=self.momentum, use_locking=True,
+                    grad=self.weight_decay * seen[i] * v.read_value(),
+                )
+                for i, v in enumerate(self.variables)
+            ]
+        with tf.control_dependencies(updates):
+            for s, g in zip(chosen, gradients, strict=True):
+                velocity = s.handle(lambda v: self.slot(v, "momentum"))
+                tf.raw_ops.AssignAddVariableOp(resource=velocity, value=g)
+                tf.raw_ops.AssignSubVariableOp(
+                    resource=s.handle(), value=rate * g
+                )
+
+    def _place(self, s: Selected) -> tf.Tensor:
+        places = tf.constant([self._places[v.ref()] for v in s.variables])
+        return places[0] if s.index is None else tf.gather(places, s.index)
+
+
+class Adam(Optimizer):
+    """Adam with bias correction and coupled decay (Kingma and Ba 2015).
+
+    Args:
+        schedule: Learning rate by step.
+        beta1: Decay of the first moment.
+        beta2: Decay of the second moment.
+        epsilon: Added to the root of the second moment.
+        weight_decay: Coupled L2.
+    """
+
+    slot_names = ("first", "second")
+
+    def __init__(
+        self, schedule: Schedule, beta1: float = 0.5, beta2: float = 0.999,
+        epsilon: float = 1e-8, weight_decay: float = 0.0,
+    ):
+        super().__init__(schedule, weight_decay)
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+
+    def apply(self, chosen, values, gradients, step) -> None:
+        rate, time = self.schedule(step), tf.cast(step + 1, tf.float32)
+        first_scale = 1 / (1 - self.beta1**time)
+        second_scale = 1 / (1 - self.beta2**time)
+        for s, value, gradient in zip(
+            chosen, values, gradients, strict=True
+        ):
+            gradient += self.weight_decay * value
+            first = self._decay(s, "first", self.beta1, gradient)
+            second = self._decay(s, "second", self.beta2, gradient**2)
+            root = tf.sqrt(second * second_scale) + self.epsilon
+            tf.raw_ops.AssignSubVariableOp(
+                resource=s.handle(), value=rate * first * first_scale / root
+            )
+
+    def _decay(
+        self, s: Selected, name: str, beta: float, new: tf.Tensor
+    ) -> tf.Tensor:
+        handle = s.handle(lambda v: self.slot(v, name))
+        old = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+        mean = beta * old + (1 - beta) * new
+        tf.raw_ops.AssignVariableOp(resource=handle, value=mean)
+        return mean

@@ -1,0 +1,179 @@
+"""Training of a derived network, from scratch or from shared weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfnas import artifacts
+from tfnas.arch import Arch
+from tfnas.data import Dataset
+from tfnas.derive import build_model
+from tfnas.derive import load_weights
+from tfnas.supernets.base import one_by_one
+from tfnas.train import distribute
+from tfnas.train import losses
+from tfnas.train import run_state
+from tfnas.train import schedules
+from tfnas.train.loop import Loop
+from tfnas.train.loop import Objective
+from tfnas.train.loop import Phase
+from tfnas.train.optimizers import SGD
+from tfnas.train.stage import Stage
+
+FORMAT = "tfnas-trained/1"
+
+
+class Retraining:
+    """Epochs of SGD on the training images, tested now and then.
+
+    The test images choose nothing: the weights of the last epoch are kept.
+
+    Args:
+        arch: The network.
+        dataset: Its `train` and `test` splits are used.
+        loop: The gradient loop.
+        config: The `train` section of a config.
+        weights: Shared weights to start from (see `derive.load_weights`).
+    """
+
+    def __init__(
+        self, arch: Arch, dataset: Dataset, loop: Loop, config: Any,
+        weights: Sequence[Sequence[np.ndarray]] | None = None,
+    ):
+        self.loop, self.config = loop, config
+        self.accuracy: float | None = None
+        with loop.strategy.scope():
+            self.model = build_model(arch)
+            if weights is not None:
+                load_weights(self.model, arch, weights)
+            self._optimizer = SGD(
+                self._schedule(len(dataset.train)), config.momentum,
+                config.weight_decay,
+            )
+            trainable = [v.value for v in self.model.trainable_variables]
+            self._optimizer.build(trainable)
+        self._train = Phase(
+            "train", dataset.train, config.batch_size, self._objective,
+            lambda draw: one_by_one(trainable), self._optimizer,
+            stateless=False, augment=config.augment,
+        )
+        self._test = Phase(
+            "test", dataset.test, config.batch_size, self._test_objective,
+            lambda draw: [], stateless=False, shuffle=False,
+        )
+
+    def _schedule(self, examples: int) -> schedules.Schedule:
+        c = self.config
+        steps = examples // c.batch_size + 1
+        return schedules.cosine(
+            c.lr, c.epochs * steps, c.min_lr, c.warmup_epochs * steps
+        )
+
+    def _objective(self, images, labels, draw, values) -> Objective:
+        logits = self.model(images, training=True)
+        loss = losses.cross_entropy(
+            labels, logits, self.config.label_smoothing
+        )
+        return Objective(
+            loss, sums={"accuracy": losses.correct(labels, logits)}
+        )
+
+    def _test_objective(self, images, labels, draw, values) -> Objective:
+        logits = self.model(images, training=False)
+        return Objective(
+            losses.cross_entropy(labels, logits),
+            sums={"accuracy": losses.correct(labels, logits)},
+        )
+
+    @property
+    def units(self) -> int:
+        return self.config.epochs
+
+    def total_steps(self) -> int:
+        """Returns the number of steps of all units, for a progress bar."""
+        tests = len([e for e in range(self.units) if self._is_tested(e)])
+        return self.units * self.loop.num_steps(
+            self._train
+        ) + tests * self.loop.num_steps(self._test)
+
+    def _is_tested(self, epoch: int) -> bool:
+        last = epoch + 1 == self.config.epochs
+        return last or (epoch + 1) % self.config.test_every == 0
+
+    def run_unit(self, unit: int) -> list[dict[str, Any]]:
+        records = [
+            {"phase": "train", "epoch": unit,
+             **self.loop.run(self._train, unit)}
+        ]
+        if self._is_tested(unit):
+            means = self.loop.run(self._test, 0)
+            self.accuracy = means["accuracy"]
+            records.append({"phase": "test", "epoch": unit, **means})
+        return records
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": dict(self.loop.steps), "accuracy": self.accuracy}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.loop.steps.update(state["steps"])
+        self.accuracy = state["accuracy"]
+
+    def variables(self) -> dict[str, list]:
+        return {
+            "model": [v.value for v in self.model.variables],
+            "slots": self._optimizer.slots(),
+        }
+
+
+def retrain(
+    arch: Arch, config: Any, workdir: str | os.PathLike, dataset: Dataset,
+    weights: Sequence[Sequence[np.ndarray]] | None = None,
+    title: str = "train", progress: bool = True,
+) -> tuple[keras.Model, float]:
+    """Trains a network; the same call again goes on where it was.
+
+    Args:
+        arch: The network.
+        config: A whole config; its `train` section is the recipe.
+        workdir: Folder of the stage.
+        dataset: The images.
+        weights: Shared weights to start from; `None` is from scratch.
+        title: Title of the progress bar.
+        progress: Whether to show it.
+
+    Returns:
+        The trained model and its accuracy on the test images.
+
+    Raises:
+        ConfigError: when the workdir belongs to another network or config.
+    """
+    claim = {"arch": arch.to_json(), "train": config.train,
+             "data": config.data, "seed": config.seed,
+             "inherited": weights is not None}
+    folder = artifacts.claim_workdir(workdir, claim)
+    run_state.start(config.seed)
+    strategy = distribute.strategy(config.strategy)
+    loop = Loop(strategy, config.seed, progress)
+    work = Retraining(arch, dataset, loop, config.train, weights)
+    stage = Stage(folder, work, strategy, {"arch": arch.id})
+
+    def on_unit(done: int) -> None:
+        if not loop.is_open and done < work.units:
+            total = work.total_steps()
+            loop.expect(total, round(done / work.units * total), title)
+
+    stage.run(on_unit)
+    loop.close()
+    assert work.accuracy is not None  # the last epoch is tested
+    if distribute.is_chief(strategy):
+        artifacts.write_json(
+            folder / "result.json",
+            {"format": FORMAT, "arch_id": arch.id, "accuracy": work.accuracy,
+             "versions": run_state.versions(), "seed": config.seed},
+        )
+    return work.model, work.accuracy
