@@ -56,6 +56,7 @@ def _published() -> config_dict.ConfigDict:
     config.lut.device = "host"
     config.lut.dtype = "int8"
     config.lut.rounds = 25
+    config.lut.nets = 5  # whole networks to calibrate with
 
     config.search = _search()
     config.train = _train()

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfnas import ops
 from tfnas.arch import Arch
+from tfnas.errors import ConfigError
 from tfnas.errors import ArtifactError
 
 
@@ -78,3 +79,19 @@ def load_weights(
             )
             layer.set_weights(left[:count])
             left = left[count:]
+
+
+def require_fit(
+    arch: Arch, image_shape: Sequence[int], classes: int
+) -> None:
+    """Refuses images or labels that a network was not made for.
+
+    Raises:
+        ConfigError: when the shapes or the numbers of classes differ.
+    """
+    ours = (tuple(arch.input_shape), arch.classes)
+    if ours != (tuple(image_shape), classes):
+        raise ConfigError(
+            f"network {arch.id} takes images {ours[0]} of {ours[1]} classes. "
+            f"Received: {tuple(image_shape)}, {classes} classes"
+        )

@@ -7,6 +7,8 @@ import dataclasses
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from tfnas import artifacts
 from tfnas.arch import Arch
 from tfnas.cost.counting import count
@@ -150,6 +152,25 @@ class Search(abc.ABC):
     @abc.abstractmethod
     def variables(self) -> dict[str, list]:
         """Returns named groups of TensorFlow variables to save."""
+
+    @abc.abstractmethod
+    def derive(self, target: float | None = None) -> Arch:
+        """Returns the network that the search holds best now.
+
+        Args:
+            target: Cost to derive at; `None` is the algorithm's own rule.
+        """
+
+    @abc.abstractmethod
+    def cost(self, arch: Arch) -> float:
+        """Returns the predicted cost of a network of the space."""
+
+    @abc.abstractmethod
+    def weights_for(self, arch: Arch) -> list[list[np.ndarray]]:
+        """Returns the shared weights of a network of the space.
+
+        They are those that `derive.load_weights` takes.
+        """
 
     @abc.abstractmethod
     def outcome(self) -> tuple[list[Found], list[Found], list[dict]]:

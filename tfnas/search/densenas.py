@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfnas.arch import Arch
@@ -302,6 +303,10 @@ class DenseNAS(Search):
     def cost(self, arch: Arch) -> float:
         """Returns the predicted cost of a network of the space."""
         return dense_derive.choice_cost(self.space, self.costs, arch)
+
+    def weights_for(self, arch: Arch) -> list[list[np.ndarray]]:
+        """Returns the shared weights of a network of the space."""
+        return self.net.weights_for(self.space.to_choice(arch))
 
     def run_unit(self, unit: int) -> list[dict[str, Any]]:
         if unit == self.config.epochs:

@@ -1,0 +1,207 @@
+"""A `.tflite` computes what its Keras model computes, in the type asked."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.export.networks import coloured_images
+from tests.export.networks import random_network
+from tfnas import export
+from tfnas.errors import ArtifactError
+from tfnas.errors import ConfigError
+from tfnas.errors import ExportError
+
+CALIBRATION = coloured_images(100, seed=2)
+IMAGES = coloured_images(60, seed=3)
+
+# Networks of each space consist of nothing else.
+OPS = {
+    "densenas_mbv2@32": {
+        "ADD",
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "FULLY_CONNECTED",
+        "MEAN",
+        "PAD",
+    },
+    "densenas_resnet@32": {"ADD", "CONV_2D", "FULLY_CONNECTED", "MEAN", "PAD"},
+}
+
+
+@pytest.fixture(scope="module", params=OPS)
+def network(request):
+    """The name of a space, a network of it, and its float and int8 files."""
+    model = random_network(request.param, seed=1)
+    return (
+        request.param,
+        model,
+        export.to_tflite(model),
+        export.to_tflite(model, "int8", CALIBRATION),
+    )
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    return random_network("densenas_resnet@32", seed=1)
+
+
+@pytest.fixture(scope="module")
+def resnet_int8(resnet):
+    return export.to_tflite(resnet, "int8", CALIBRATION)
+
+
+def _small_model(layer):
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(layer(image))
+    return keras.Model(image, keras.layers.Dense(4)(x))
+
+
+def test_float_file_equals_keras(network):
+    _, model, blob, _ = network
+    parity = export.parity(model, blob, IMAGES)
+    assert parity.max_abs < 1e-4
+    assert parity.argmax_agreement == 1
+    assert parity.n == len(IMAGES)
+    # Or else the files would agree on nothing.
+    logits = model(IMAGES, training=False).numpy()
+    assert np.std(logits, axis=0).min() > 0.05
+    assert len(set(logits.argmax(axis=-1))) > 5
+
+
+def test_int8_file_is_int8_from_end_to_end(network):
+    space, _, _, blob = network
+    described = export.describe(blob)
+    assert set(described["ops"]) == OPS[space]
+    assert set(described["tensor_dtypes"]) == {"int8", "int32"}
+    assert described["size_bytes"] == len(blob)
+    export.require_int8(blob)
+
+
+def test_whole_network_is_one_delegate_node(network):
+    for blob in network[2:]:
+        assert export.describe(blob)["delegate_nodes"] == 1
+
+
+def test_files_take_one_image_and_hold_batch_norm_inside(network):
+    _, model, blob, _ = network
+    convolutions = [
+        layer
+        for layer in model.layers
+        if isinstance(
+            layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+        )
+    ]
+    ops = export.describe(blob)["ops"]
+    assert len(convolutions) == ops["CONV_2D"] + ops.get("DEPTHWISE_CONV_2D", 0)
+    assert "MUL" not in ops
+    assert export.TFLiteClassifier(blob).input_shape == (32, 32, 3)
+
+
+def test_int8_puts_most_images_into_the_same_class(resnet, resnet_int8):
+    parity = export.parity(resnet, resnet_int8, IMAGES)
+    assert parity.argmax_agreement > 0.75  # an untrained network's margins
+    assert parity.mean_abs < 0.1 * np.std(resnet(IMAGES, training=False))
+    assert parity.max_abs > 0
+
+
+def test_int8_with_float_ends_gives_the_same_logits(resnet, resnet_int8):
+    blob = export.to_tflite(resnet, "int8", CALIBRATION, io="float32")
+    ops = export.describe(blob)["ops"]
+    assert ops["QUANTIZE"] == ops["DEQUANTIZE"] == 1
+    np.testing.assert_allclose(
+        export.TFLiteClassifier(blob).predict(IMAGES),
+        export.TFLiteClassifier(resnet_int8).predict(IMAGES),
+        atol=1e-5,
+    )
+    export.require_int8(blob, float_io=True)
+    with pytest.raises(ExportError, match="QUANTIZE: float32 input"):
+        export.require_int8(blob)
+
+
+def test_smaller_weights_make_smaller_files(resnet, resnet_int8):
+    whole = export.to_tflite(resnet)
+    half = export.to_tflite(resnet, "float16")
+    dynamic = export.to_tflite(resnet, "dynamic")
+    assert len(half) < 0.55 * len(whole)
+    assert len(dynamic) < 0.35 * len(whole)
+    assert export.parity(resnet, half, IMAGES).max_abs < 0.02
+    assert export.parity(resnet, dynamic, IMAGES).argmax_agreement > 0.75
+    for blob in (whole, half, dynamic):
+        with pytest.raises(ExportError, match="CONV_2D: float32 input"):
+            export.require_int8(blob)
+
+
+def test_same_model_gives_the_same_bytes(resnet, resnet_int8):
+    assert export.to_tflite(resnet, "int8", CALIBRATION) == resnet_int8
+
+
+@pytest.mark.parametrize(
+    "representative",
+    [
+        list(CALIBRATION),
+        [CALIBRATION[:70], CALIBRATION[70:]],
+        ((batch, np.zeros(50)) for batch in np.split(CALIBRATION, 2)),
+    ],
+    ids=["images", "batches", "batches with labels"],
+)
+def test_every_form_of_calibration_images_works(
+    resnet, resnet_int8, representative
+):
+    assert export.to_tflite(resnet, "int8", representative) == resnet_int8
+
+
+def test_converter_is_silent(resnet, capfd):
+    export.to_tflite(resnet, "int8", CALIBRATION[:2])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "representative, message",
+    [
+        (None, "int8 needs `representative` images"),
+        ([], "at least one image"),
+        (CALIBRATION[:0], "at least one image"),
+        (CALIBRATION[:, :16], r"\(32, 32, 3\).*shape=\(16, 32, 3\)"),
+        (CALIBRATION[..., 0], r"\(32, 32, 3\)"),
+        (np.full((2, 32, 32, 3), np.nan), "finite"),
+    ],
+    ids=["none", "no item", "no image", "size", "channels", "nan"],
+)
+def test_wrong_calibration_images_are_refused(resnet, representative, message):
+    with pytest.raises(ConfigError, match=message):
+        export.to_tflite(resnet, "int8", representative)
+
+
+def test_unknown_choices_are_refused(resnet):
+    with pytest.raises(ConfigError, match="quantize='int4'"):
+        export.to_tflite(resnet, "int4")
+    with pytest.raises(ConfigError, match="io='int16'"):
+        export.to_tflite(resnet, "int8", CALIBRATION, io="int16")
+
+
+def test_op_that_stays_float_is_listed():
+    model = _small_model(keras.ops.sin)
+    with pytest.raises(ExportError, match="SIN: float32 input"):
+        export.to_tflite(model, "int8", np.ones((1, 8, 8, 3)))
+
+
+def test_op_that_tflite_lacks_is_named():
+    with pytest.raises(ExportError, match="Erfinv"):
+        export.to_tflite(_small_model(keras.ops.erfinv))
+
+
+def test_model_of_any_size_or_of_two_images_is_refused():
+    anysize = keras.Input((None, None, 3))
+    pool = keras.layers.GlobalAveragePooling2D()
+    with pytest.raises(ExportError, match="one image of a fixed size"):
+        export.to_tflite(keras.Model(anysize, pool(anysize)))
+    images = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
+    both = keras.Model(images, pool(keras.layers.add(images)))
+    with pytest.raises(ExportError, match="one image of a fixed size"):
+        export.to_tflite(both)
+
+
+def test_damaged_file_is_refused(resnet_int8):
+    for blob in (b"", b"no model", resnet_int8[:-100]):
+        with pytest.raises(ArtifactError, match="whole .tflite model"):
+            export.describe(blob)

@@ -1,0 +1,50 @@
+"""Derives a network from a search, at its target or at another one.
+
+    tfnas-derive --workdir=runs/search --target_ms=15 --output=a.json
+
+Works any time after the first epoch: the newest checkpoint is read. Without
+a target the published rule decides (most probable path, likeliest ops).
+"""
+
+from absl import flags
+
+from tfnas import cli
+from tfnas.bin import options
+
+_WORKDIR = options.define_workdir()
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Where to write the network, a JSON file.", required=True
+)
+options.define_target()
+
+
+def main(argv: list[str]) -> None:
+    """Derives and writes the network."""
+    del argv
+    from tfnas.cost.counting import count
+    from tfnas.search import runner
+
+    config = options.saved_config(_WORKDIR.value)
+    search = runner.open_search(config, _WORKDIR.value)
+    target = flags.FLAGS.target_ms
+    if config.lut.path is None and flags.FLAGS.target_madds is not None:
+        target = flags.FLAGS.target_madds / 1e6
+    arch = search.derive(target)
+    arch.save(_OUTPUT.value)
+    counts, unit = count(arch), "M multiply-adds"
+    if config.lut.path is not None:
+        unit = "ms"
+    print(
+        f"{_OUTPUT.value}: {arch.id}, {search.cost(arch):.4g} {unit} "
+        f"predicted, {counts.params:,} parameters, {counts.madds:,} "
+        "multiply-adds"
+    )
+
+
+def entry() -> None:
+    """Runs the program `tfnas-derive`."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    entry()

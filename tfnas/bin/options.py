@@ -1,0 +1,80 @@
+"""Flags that several programs share, and how they enter a config.
+
+The precedence is: config file, then `--config.x=`, then a named flag.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from absl import flags
+from ml_collections import config_dict
+
+from tfnas import artifacts
+from tfnas.errors import ConfigError
+
+# Help lists each flag with the program that asked for it.
+flags.disclaim_key_flags()
+
+STRATEGIES = ("default", "mirrored", "multiworker", "tpu")
+
+
+def define_workdir(required: bool = True) -> flags.FlagHolder:
+    """Defines `--workdir`."""
+    return flags.DEFINE_string(
+        "workdir",
+        None,
+        "Folder of the run; the same command again goes on where it stopped.",
+        required=required,
+    )
+
+
+def define_target() -> None:
+    """Defines `--target_ms` and `--target_madds`."""
+    flags.DEFINE_float(
+        "target_ms", None, "Latency to aim at, in ms.", lower_bound=0
+    )
+    flags.DEFINE_float(
+        "target_madds", None, "Multiply-adds to aim at, where there is no "
+        "latency table.", lower_bound=0,
+    )
+
+
+def define_overrides() -> None:
+    """Defines the named flags that take the place of config fields."""
+    flags.DEFINE_string("space", None, "Search space, instead of the config's.")
+    flags.DEFINE_string("lut", None, "Latency table, instead of the config's.")
+    flags.DEFINE_integer("seed", None, "Seed, instead of the config's.")
+    flags.DEFINE_enum(
+        "strategy", None, STRATEGIES,
+        "Distribution, instead of the config's (tpu is untested).",
+    )
+
+
+def merge(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
+    """Returns a config with the named flags that were given put in."""
+    merged = config.copy_and_resolve_references()
+    for field, flag in (
+        ("space", "space"), ("lut.path", "lut"), ("seed", "seed"),
+        ("strategy", "strategy"), ("target_ms", "target_ms"),
+        ("target_madds", "target_madds"),
+    ):
+        value = flags.FLAGS[flag].value if flag in flags.FLAGS else None
+        if value is not None:
+            merged.update_from_flattened_dict({field: value})
+    return merged
+
+
+def saved_config(workdir: str) -> config_dict.ConfigDict:
+    """Returns the merged config that a workdir was made with.
+
+    Raises:
+        ArtifactError: when the workdir has none.
+    """
+    value: dict[str, Any] = artifacts.read_json(f"{workdir}/config.json")
+    if "search" not in value:
+        raise ConfigError(
+            "`workdir` must be that of a search. "
+            f"Received: {workdir} with {sorted(value)}"
+        )
+    return config_dict.ConfigDict(value)

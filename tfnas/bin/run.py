@@ -1,0 +1,237 @@
+"""The whole loop: measure, search, train, export, measure again, report.
+
+    tfnas-run --config=configs/densenas_mbv2.py:local --workdir=runs/demo
+
+Measures the operators of the space on the device, searches under that table,
+trains the network found and a random one of the same latency, exports both to
+float32 and int8, times the files, and writes `report.html`. A run that was
+killed goes on when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from tfnas import artifacts
+from tfnas import cli
+from tfnas import spaces
+from tfnas.arch import Arch
+from tfnas.bin import configs
+from tfnas.bin import options
+from tfnas.bin import tables
+from tfnas.cost.counting import count
+from tfnas.cost.lut import LatencyTable
+from tfnas.errors import ConfigError
+
+_CONFIG = configs.define_config()
+_WORKDIR = options.define_workdir()
+options.define_target()
+options.define_overrides()
+
+DTYPES = ("float32", "int8")
+_REPRESENTATIVE = 200  # images that set the int8 ranges
+_QUANTILE_DRAWS = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """A network that the loop trains.
+
+    Args:
+        arch: The network.
+        role: `"searched"` or `"random"`.
+        folder: `derived/<arch.id>` in the workdir.
+    """
+
+    arch: Arch
+    role: str
+    folder: pathlib.Path
+
+    def file(self, dtype: str) -> pathlib.Path:
+        """Returns the path of its `.tflite` file."""
+        return self.folder / f"model_{dtype}.tflite"
+
+
+def main(argv: list[str]) -> None:
+    """Runs the loop."""
+    del argv
+    from tfnas import data
+
+    config = options.merge(_CONFIG.value)
+    folder = artifacts.claim_workdir(_WORKDIR.value, config)
+    dataset = data.load(config.data)
+    space = spaces.get(config.space, dataset.classes, dataset.image_shape)
+    table = measure_operators(config, space, folder)
+    nets = search(config, space, table, folder)
+    for net in nets:
+        train_and_export(config, dataset, table, net)
+    measure_networks(config, table, nets, folder)
+
+    from tfnas import report
+
+    path = report.write(folder)
+    print(report.terminal_table(folder))
+    print(f"The whole report: {path}")
+
+
+def measure_operators(
+    config: Any, space: spaces.Space, folder: pathlib.Path
+) -> LatencyTable:
+    """Returns the latency table of the space, measured unless it is there."""
+    if config.lut.path is not None:
+        return LatencyTable.load(config.lut.path)
+    path = folder / "lut" / "table.json"
+    if not path.exists():
+        device = tables.get_device(config.lut.device)
+        tables.build_table(
+            space, path, device, config.lut.dtype, config.lut.rounds,
+            config.lut.nets, strict=False,
+        )
+    return LatencyTable.load(path)
+
+
+def search(
+    config: Any, space: spaces.Space, table: LatencyTable,
+    folder: pathlib.Path,
+) -> list[Net]:
+    """Searches under the table; returns the result and random networks."""
+    from tfnas.search import run_search
+
+    config = config.copy_and_resolve_references()
+    if config.lut.path is None:
+        config.lut.path = str(folder / "lut" / "table.json")
+    if config.target_ms is None:
+        config.target_ms = quantile_ms(space, table, config)
+    result = run_search(config, folder / "search")
+    chosen = [result.archs[0], *result.baseline[: config.run.random_networks]]
+    if len(chosen) == 1:
+        raise ConfigError(
+            "`search.random_archs` must be at least 1: a random network "
+            "stands beside the result. Received: 0"
+        )
+    nets = []
+    for found in chosen:
+        target = folder / "derived" / found.arch.id
+        nets.append(Net(found.arch, found.role, target))
+        found.arch.save(target / "arch.json")
+    return nets
+
+
+def quantile_ms(
+    space: spaces.Space, table: LatencyTable, config: Any
+) -> float:
+    """Returns a quantile of the latency of random networks of the space."""
+    draws = [
+        table.latency_ms(space.sample(i)) for i in range(_QUANTILE_DRAWS)
+    ]
+    return float(np.quantile(draws, config.run.target_quantile))
+
+
+def train_and_export(
+    config: Any, dataset: Any, table: LatencyTable, net: Net
+) -> None:
+    """Trains one network and writes its model, `.tflite` files and result."""
+    from tfnas import export
+    from tfnas.train.retrain import retrain
+
+    result_path = net.folder / "result.json"
+    if result_path.exists():
+        return
+    model, _ = retrain(
+        net.arch, config, net.folder / "train", dataset,
+        title=f"train {net.role}",
+    )
+    model.save(net.folder / "model.keras")
+    images, _ = dataset.test.arrays()
+    calibration = dataset.train.representative(_REPRESENTATIVE, config.seed)
+    accuracy = {"keras": export.accuracy(model, dataset.test)}
+    described, parity = {}, {}
+    for dtype in DTYPES:
+        blob = export.to_tflite(
+            model, "int8" if dtype == "int8" else "none", calibration
+        )
+        artifacts.write_bytes(net.file(dtype), blob)
+        described[dtype] = export.describe(blob)
+        parity[dtype] = export.parity(model, blob, images)
+        accuracy[dtype] = export.accuracy(
+            export.TFLiteClassifier(blob), dataset.test
+        )
+    counts = count(net.arch)
+    artifacts.write_json(
+        result_path,
+        {
+            "format": "tfnas-derived/1",
+            "arch_id": net.arch.id,
+            "role": net.role,
+            "params": counts.params,
+            "madds": counts.madds,
+            "predicted_ms": table.latency_ms(net.arch),
+            "accuracy": accuracy,
+            "test_images": len(dataset.test),
+            "parity_max_abs": parity["float32"].max_abs,
+            "argmax_agreement_int8": parity["int8"].argmax_agreement,
+            "size_bytes": {d: described[d]["size_bytes"] for d in DTYPES},
+            "tflite_ops": {d: described[d]["ops"] for d in DTYPES},
+            "delegate_nodes": described["int8"]["delegate_nodes"],
+        },
+    )
+
+
+def measure_networks(
+    config: Any, table: LatencyTable, nets: list[Net], folder: pathlib.Path
+) -> None:
+    """Times the exported files side by side and writes `bench.json`."""
+    path = folder / "bench" / "bench.json"
+    if path.exists():
+        return
+    device = tables.get_device(config.lut.device)
+    jobs = [(net, dtype) for net in nets for dtype in DTYPES]
+    measured = device.measure(
+        [str(net.file(dtype)) for net, dtype in jobs], config.run.bench_rounds
+    )
+    described = device.describe()
+    models = [
+        {
+            "arch_id": net.arch.id,
+            "role": net.role,
+            "dtype": dtype,
+            "file": str(net.file(dtype).relative_to(folder)),
+            "predicted_ms": (
+                table.latency_ms(net.arch) if dtype == table.dtype else None
+            ),
+            "measured_ms": measurement.latency_ms,
+            "spread": measurement.spread,
+        }
+        for (net, dtype), measurement in zip(jobs, measured, strict=True)
+    ]
+    bias = [
+        100 * (m["predicted_ms"] / m["measured_ms"] - 1)
+        for m in models
+        if m["predicted_ms"] is not None
+    ]
+    artifacts.write_json(
+        path,
+        {
+            "format": "tfnas-bench/1",
+            "device": described["device"],
+            "runtime": described["runtime"],
+            "models": models,
+            "bias_percent": {
+                "mean": float(np.mean(bias)), "min": min(bias),
+                "max": max(bias),
+            },
+        },
+    )
+
+
+def entry() -> None:
+    """Runs the program `tfnas-run`."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,46 @@
+"""Searches a network under a latency table or multiply-adds.
+
+    tfnas-search --config=configs/densenas_mbv2.py --lut=host.json \\
+        --target_ms=20 --workdir=runs/search
+
+Without `--lut` the cost is multiply-adds (`--target_madds`). A search that
+was killed goes on when the same command is given again.
+"""
+
+from tfnas import cli
+from tfnas.bin import configs
+from tfnas.bin import options
+
+_CONFIG = configs.define_config()
+_WORKDIR = options.define_workdir()
+options.define_target()
+options.define_overrides()
+
+
+def main(argv: list[str]) -> None:
+    """Runs the search and prints what it found."""
+    del argv
+    from tfnas import search
+
+    config = options.merge(_CONFIG.value)
+    result = search.run_search(config, _WORKDIR.value)
+    unit = result.header["unit"]
+    print(f"{'network':14}{'role':10}{unit:>10}{'accuracy':>10}")
+    for found in result.archs + result.baseline:
+        print(
+            f"{found.arch.id:14}{found.role:10}{found.cost:10.4g}"
+            f"{found.score:10.3f}"
+        )
+    print(
+        "accuracy: shared weights, on the architecture split. "
+        f"Result: {_WORKDIR.value}/result.json"
+    )
+
+
+def entry() -> None:
+    """Runs the program `tfnas-search`."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,62 @@
+"""Trains a network from scratch, or from a search's shared weights.
+
+    tfnas-train --config=configs/densenas_mbv2.py --arch=a.json \\
+        --workdir=runs/train [--init_from=runs/search]
+
+Writes `model.keras` into the workdir. A training that was killed goes on when
+the same command is given again.
+"""
+
+import pathlib
+
+from absl import flags
+
+from tfnas import cli
+from tfnas.arch import Arch
+from tfnas.bin import configs
+from tfnas.bin import options
+
+_CONFIG = configs.define_config()
+_WORKDIR = options.define_workdir()
+_ARCH = flags.DEFINE_string(
+    "arch", None, "The network, a JSON file.", required=True
+)
+_INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "Workdir of the search whose weights to start from."
+)
+options.define_overrides()
+
+
+def main(argv: list[str]) -> None:
+    """Trains the network and writes the model."""
+    del argv
+    from tfnas import data
+    from tfnas import derive
+    from tfnas.search import runner
+    from tfnas.train.retrain import retrain
+
+    config = options.merge(_CONFIG.value)
+    arch = Arch.load(_ARCH.value)
+    dataset = data.load(config.data)
+    derive.require_fit(arch, dataset.image_shape, dataset.classes)
+    weights = None
+    if _INIT_FROM.value:
+        source = options.saved_config(_INIT_FROM.value)
+        weights = runner.open_search(source, _INIT_FROM.value).weights_for(
+            arch
+        )
+    model, accuracy = retrain(
+        arch, config, _WORKDIR.value, dataset, weights
+    )
+    path = pathlib.Path(_WORKDIR.value) / "model.keras"
+    model.save(path)
+    print(f"{path}: test accuracy {accuracy:.4f}")
+
+
+def entry() -> None:
+    """Runs the program `tfnas-train`."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    entry()
