@@ -33,8 +33,8 @@ def convert(jobs: Mapping[str, Any], dtype: str) -> None:
     """Makes models in a process of its own.
 
     Args:
-        jobs: Path of the `.tflite` to write, to a latency-table key or an
-            `Arch`.
+        jobs: Path of the `.tflite` to write, to an `Arch`, or to the
+            latency-table keys of the operators to put in series.
         dtype: `"float32"` or `"int8"`.
 
     Raises:
@@ -43,7 +43,7 @@ def convert(jobs: Mapping[str, Any], dtype: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "jobs.json"
         values = {
-            target: job if isinstance(job, str) else job.to_json()
+            target: job if isinstance(job, tuple) else job.to_json()
             for target, job in jobs.items()
         }
         path.write_text(json.dumps({"dtype": dtype, "jobs": values}))
@@ -75,10 +75,10 @@ def main(path: str) -> None:
         pathlib.Path(target).write_bytes(content)
 
 
-def _blocks(job: str | dict) -> tuple[Sequence[Block], tuple[int, ...]]:
-    if isinstance(job, str):
-        block, shape = ops.parse_lut_key(job)
-        return [block], shape
+def _blocks(job: list | dict) -> tuple[Sequence[Block], tuple[int, ...]]:
+    if isinstance(job, list):
+        block, shape = ops.parse_lut_key(job[0])
+        return [block] * len(job), shape
     arch = Arch.from_json(job)
     return arch.blocks, arch.input_shape
 

@@ -27,10 +27,9 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 _WARM_UPS = 2
-# Runs of a visit: long models are networks, and rarely undisturbed anyway.
 _RUNS = 4
 _RUNS_OF_LONG = 2
-_LONG_MS = 4.0
+_LONG_MS = 1.0
 
 
 @dataclasses.dataclass

@@ -44,11 +44,19 @@ _VERSIONS = {
     "AVERAGE_POOL_2D": (1, 2),
     "RELU": (1, 2),
     "RELU6": (1, 2),
+    "LOGISTIC": (1, 2),
+    "HARD_SWISH": (1, 1),
 }
-_FUSED_INTO = ("conv", "depthwise", "add", "dense")
+_GROUPED_VERSION = 6
+_DILATED_VERSION = 2
+_FUSED_INTO = ("conv", "depthwise", "add", "mul", "dense")
+# These leave the numbers as they are, so both sides share a quantization.
+_MOVERS = ("pad", "max_pool", "avg_pool", "concat")
 # Real numbers that a tensor of unit variance takes, in 255 steps; off centre,
 # because those of real networks are.
+_TIED_POWER = 4.0
 _LINEAR_RANGE = (-4.5, 5.5)
+_SIGMOID = Quantization((1 / 256,), -128)
 _INT8_STD = 254 / math.sqrt(12)  # of integers drawn from -127..127
 
 
@@ -56,13 +64,14 @@ class UnsupportedNode(ValueError):
     """A primitive layer that this module cannot write."""
 
 
-def write_key(key: str, dtype: str) -> bytes:
+def write_key(key: str, dtype: str, copies: int = 1) -> bytes:
     """Returns the model of one latency-table key.
 
     Args:
         key: As `tfnas.ops.lut_key` writes it.
         dtype: `"float32"`, or `"int8"` for a model with int8 input, output
             and everything between.
+        copies: How many of the operator to put in series.
 
     Returns:
         The content of a `.tflite` file with random weights, the same for
@@ -72,9 +81,15 @@ def write_key(key: str, dtype: str) -> bytes:
         UnsupportedNode: when the operator needs the converter.
     """
     block, shape = ops.parse_lut_key(key)
-    return write_graphs([ops.lower(block, shape)], dtype, zlib.crc32(
-        key.encode()
-    ))
+    graphs = [ops.lower(block, shape)] * copies
+    return write_graphs(graphs, dtype, zlib.crc32(key.encode()))
+
+
+def write_call(dtype: str) -> bytes:
+    """Returns a model that computes nothing to speak of."""
+    graph = Graph((1, 1, 1))
+    graph.act("input", "act", "relu6")
+    return write_graphs([graph], dtype, 0)
 
 
 def write_arch(arch: Arch, dtype: str) -> bytes:
@@ -150,6 +165,20 @@ def _fuse(nodes: Sequence[Node], output: str) -> list[_Step]:
     return list(steps.values())
 
 
+def _tied(steps: Sequence[_Step]) -> set[str]:
+    """Returns the tensors that concatenations tie to one quantization."""
+    tied: set[str] = set()
+    size = -1
+    while size < len(tied):
+        size = len(tied)
+        for step in steps:
+            group = {*step.node.inputs, step.output}
+            joins = step.node.kind == "concat" or group & tied
+            if step.node.kind in _MOVERS and joins:
+                tied |= group
+    return tied
+
+
 class _Writer:
     def __init__(self, dtype: str, seed: int):
         if dtype not in ("float32", "int8"):
@@ -166,8 +195,10 @@ class _Writer:
 
     def write(self, graphs: Sequence[Graph]) -> bytes:
         nodes, self.shapes, output = _chain(graphs)
+        steps = _fuse(nodes, output)
+        self.tied = _tied(steps)
         self._tensor("input", 1.0, _linear(1.0))
-        for step in _fuse(nodes, output):
+        for step in steps:
             getattr(self, f"_{step.node.kind}", self._refuse)(step)
         return self.model.finish(
             [self.index["input"]], [self.index[output]]
@@ -177,6 +208,8 @@ class _Writer:
         raise UnsupportedNode(f"No direct form. Received: {step.node}")
 
     def _tensor(self, name: str, power: float, quant: Quantization) -> int:
+        if name in self.tied:
+            quant = _linear(_TIED_POWER)
         self.power[name], self.quant[name] = power, quant
         self.index[name] = self.model.tensor(
             name, (1, *self.shapes[name]), self.dtype,
@@ -194,9 +227,10 @@ class _Writer:
         )
 
     def _op(
-        self, code: str, inputs: Sequence[int], output: int, **options: object
+        self, code: str, inputs: Sequence[int], output: int,
+        least_version: int = 1, **options: object,
     ) -> None:
-        version = _VERSIONS[code][self.dtype == "int8"]
+        version = max(_VERSIONS[code][self.dtype == "int8"], least_version)
         self.model.op(code, version, inputs, [output], **options)
 
     def _weights(
@@ -257,6 +291,7 @@ class _Writer:
         inputs = self._with_bias(step, weights, scale, filters)
         self._op(
             "CONV_2D", inputs, self._activated(step, 1.0),
+            _GROUPED_VERSION if a["groups"] > 1 else 1,
             **self._window(step), dilationWFactor=1, dilationHFactor=1,
         )
 
@@ -269,6 +304,7 @@ class _Writer:
         inputs = self._with_bias(step, weights, scale, channels)
         self._op(
             "DEPTHWISE_CONV_2D", inputs, self._activated(step, 1.0),
+            _DILATED_VERSION if a["dilation"] > 1 else 1,
             **self._window(step), depthMultiplier=1,
             dilationWFactor=a["dilation"], dilationHFactor=a["dilation"],
         )
@@ -329,20 +365,37 @@ class _Writer:
         )
 
     def _add(self, step: _Step) -> None:
-        power = sum(self.power[x] for x in step.node.inputs)
+        self._sum("ADD", step, sum(self.power[x] for x in step.node.inputs))
+
+    def _mul(self, step: _Step) -> None:
+        power = math.prod(self.power[x] for x in step.node.inputs)
+        self._sum("MUL", step, power)
+
+    def _sum(self, code: str, step: _Step, power: float) -> None:
         inputs = [self.index[x] for x in step.node.inputs]
         self._op(
-            "ADD", inputs, self._activated(step, power),
+            code, inputs, self._activated(step, power),
             fusedActivationFunction=_ACTIVATIONS[step.act],
         )
 
+    def _concat(self, step: _Step) -> None:
+        inputs = [self.index[x] for x in step.node.inputs]
+        self._same("CONCATENATION", step, inputs, axis=-1)
+
     def _act(self, step: _Step) -> None:
         fn, source = step.node.attrs["fn"], step.node.inputs[0]
-        if fn not in ("relu", "relu6"):
+        inputs, power = [self.index[source]], self.power[source]
+        if fn in ("relu", "relu6"):
+            step.act = fn
+            self._op(fn.upper(), inputs, self._activated(step, power))
+        elif fn == "sigmoid":
+            output = self._tensor(step.output, 0.25, _SIGMOID)
+            self._op("LOGISTIC", inputs, output)
+        elif fn == "hard_swish":
+            output = self._tensor(step.output, power / 2, _linear(power))
+            self._op("HARD_SWISH", inputs, output)
+        else:
             self._refuse(step)
-        step.act = fn
-        output = self._activated(step, self.power[source])
-        self._op(fn.upper(), [self.index[source]], output)
 
 
 def _linear(power: float) -> Quantization:

@@ -4,10 +4,13 @@ absl parses the flags; the exit codes are ours: 0 done (also help), 1 failed,
 2 bad usage or bad input.
 """
 
+import contextlib
 import os
 import sys
 import types
+import warnings
 from collections.abc import Callable
+from collections.abc import Iterator
 from typing import NoReturn
 
 from absl import app
@@ -69,3 +72,33 @@ def _show_help_of(module: types.ModuleType) -> None:
 def _fail(message: str, code: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without the chatter of its start."""
+    with quiet():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hides Python warnings and everything written to standard error.
+
+    The converter and the runtime log from C++, past `sys.stderr`, so it is
+    the file descriptor that has to be turned away. What goes wrong inside
+    still arrives as an exception.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        os.close(terminal)

@@ -15,6 +15,7 @@ HEADER = {
     "batch": 1,
     "statistic": "p10",
     "clock": "thread_cpu",
+    "entries": "isolated",
     "rounds": 25,
     "date": "2025-01-01T00:00:00+00:00",
     "tool": {"name": "tflite_bench", "sha256": "0" * 64},

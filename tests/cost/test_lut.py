@@ -116,6 +116,7 @@ def test_merge_joins_rows_and_keeps_the_row_of_more_rounds():
         ("runtime", {**HEADER["runtime"], "threads": 2}),
         ("clock", "wall"),
         ("statistic", "median"),
+        ("entries", "chain"),
         ("tool", {"name": "tflite_bench", "sha256": "1" * 64}),
     ],
 )

@@ -13,6 +13,16 @@ from tfnas import spaces
 
 ROOT = pathlib.Path(__file__).parents[2]
 
+CONFIG = """
+from ml_collections import config_dict
+
+
+def get_config():
+    limit = config_dict.placeholder(int)
+    data = {"name": "digits", "image_size": 64, "limit_test": limit}
+    return config_dict.ConfigDict({"data": data})
+"""
+
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
@@ -63,12 +73,19 @@ def test_arch_exports_without_any_data(workdir):
 
 def test_evaluate_measures_both_files_on_the_same_images(workdir):
     models = ["--model=a.keras", "--model=a.tflite"]
-    done = _run(workdir, "evaluate", *models, "--data=digits")
+    (workdir / "config.py").write_text(CONFIG)
+    done = _run(
+        workdir,
+        "evaluate",
+        *models,
+        "--config=config.py",
+        "--config.data.limit_test=50",
+    )
     assert done.returncode == 0, done.stderr
     title, *rows = (line.split() for line in done.stdout.splitlines())
     assert title == ["model", "accuracy", "images"]
     assert [row[0] for row in rows] == ["a.keras", "a.tflite"]
-    assert rows[0][-1] == rows[1][-1]
+    assert [row[-1] for row in rows] == ["50", "50"]
 
 
 def test_damaged_model_is_bad_input(workdir):

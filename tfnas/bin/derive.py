@@ -21,6 +21,7 @@ options.define_target()
 def main(argv: list[str]) -> None:
     """Derives and writes the network."""
     del argv
+    cli.load_tensorflow()
     from tfnas.cost.counting import count
     from tfnas.search import runner
 

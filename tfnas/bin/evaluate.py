@@ -23,6 +23,7 @@ _CONFIG = configs.define_config(required=False)
 def main(argv: list[str]) -> None:
     """Prints a table with the accuracy of every model."""
     del argv
+    cli.load_tensorflow()
     from tfnas import export
 
     models = {path: export.load_classifier(path) for path in _MODEL.value}
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> None:
                 f"{path}: expected a network of {dataset.classes} classes, as "
                 f"{dataset.name} has. Received: classes={model.classes}"
             )
-    rows = [("model", "accuracy", "images")]
+    rows: list[tuple[str, ...]] = [("model", "accuracy", "images")]
     for path, model in models.items():
         split = data[model.input_shape[0]].test
         share = export.accuracy(model, split)

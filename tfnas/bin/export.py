@@ -45,6 +45,7 @@ flags.mark_flags_as_mutual_exclusive(["model", "arch"], required=True)
 def main(argv: list[str]) -> None:
     """Writes the file and prints one line about it."""
     del argv
+    cli.load_tensorflow()
     from tfnas import artifacts
     from tfnas import export
 

@@ -18,6 +18,8 @@ import numpy as np
 from absl import app
 from absl import flags
 
+from tflite_bench import build
+from tflite_bench import interpreter
 from tfnas import cli
 from tfnas import ops
 from tfnas import spaces
@@ -39,7 +41,7 @@ _DTYPE = flags.DEFINE_enum(
     "dtype", "int8", ["float32", "int8"], "Type of the measured models."
 )
 _RUNTIME = flags.DEFINE_enum(
-    "runtime", "litert", ["litert", "tflite_runtime", "tf"],
+    "runtime", "litert", interpreter.RUNTIMES,
     "TFLite runtime of this machine.",
 )
 _THREADS = flags.DEFINE_integer(
@@ -57,6 +59,11 @@ _NETS = flags.DEFINE_integer(
 _STRICT = flags.DEFINE_bool(
     "strict", True,
     "Fail where the machine is too restless for believable rows.",
+)
+_ENTRIES = flags.DEFINE_enum(
+    "entries", "isolated", build.ENTRIES,
+    "A row is one operator alone, or a fifth of five in series where the "
+    "operator keeps its input's shape.",
 )
 _ARCH = flags.DEFINE_string("arch", None, "Network to predict, a JSON file.")
 _OTHER = flags.DEFINE_string("other", None, "Second table of diff and merge.")
@@ -98,7 +105,7 @@ def _build() -> None:
     device = tables.get_device(_DEVICE.value, _RUNTIME.value, _THREADS.value)
     table = tables.build_table(
         space, path, device, _DTYPE.value, _ROUNDS.value, _NETS.value,
-        _STRICT.value,
+        _STRICT.value, _ENTRIES.value,
     )
     print(f"{path}: {table.coverage(space)} of {space.name}")
     print(describe(table))
@@ -115,7 +122,8 @@ def describe(table: LatencyTable) -> str:
         f"{runtime['threads']} thread(s), delegate {runtime['delegate']}, "
         f"{runtime['dtype']}",
         f"clock        {head['clock']}, {head['statistic']} over "
-        f"{head['rounds']} rounds or more, {head['date']}",
+        f"{head['rounds']} rounds or more, {head['entries']} entries, "
+        f"{head['date']}",
         f"rows         {len(table.rows)}; halves of the rounds differ by "
         f"{np.mean(spreads):.1%} in the mean, {max(spreads):.1%} at most",
     ]

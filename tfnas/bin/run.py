@@ -59,6 +59,7 @@ class Net:
 def main(argv: list[str]) -> None:
     """Runs the loop."""
     del argv
+    cli.load_tensorflow()
     from tfnas import data
 
     config = options.merge(_CONFIG.value)

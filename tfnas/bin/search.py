@@ -20,6 +20,7 @@ options.define_overrides()
 def main(argv: list[str]) -> None:
     """Runs the search and prints what it found."""
     del argv
+    cli.load_tensorflow()
     from tfnas import search
 
     config = options.merge(_CONFIG.value)

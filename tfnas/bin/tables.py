@@ -43,6 +43,7 @@ def build_table(
     rounds: int = 25,
     nets: int = 5,
     strict: bool = True,
+    entries: str = "isolated",
     progress: bool = True,
 ) -> LatencyTable:
     """Measures every operator of a space on a device.
@@ -60,6 +61,7 @@ def build_table(
             table is calibrated with them.
         strict: Whether a machine too restless for believable rows is an
             error, or only noted in the table's `conditions`.
+        entries: What a row is; see `tflite_bench.build.Job`.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -75,6 +77,7 @@ def build_table(
         dtype,
         rounds,
         strict,
+        entries,
     )
     value = build.build(job, device or HostDevice(), path, progress)
     artifacts.write_json(path, value)

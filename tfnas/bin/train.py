@@ -30,6 +30,7 @@ options.define_overrides()
 def main(argv: list[str]) -> None:
     """Trains the network and writes the model."""
     del argv
+    cli.load_tensorflow()
     from tfnas import data
     from tfnas import derive
     from tfnas.search import runner

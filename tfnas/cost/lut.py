@@ -40,7 +40,8 @@ __all__ = [
 # Rows may share a table, and tables may be compared row by row, only where
 # all of these agree.
 PROVENANCE = (
-    "unit", "device", "runtime", "batch", "statistic", "clock", "tool"
+    "unit", "device", "runtime", "batch", "statistic", "clock", "entries",
+    "tool",
 )
 # Two-sided 95 % quantiles of Student's t for 1..10 degrees of freedom.
 _T95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
@@ -122,8 +123,8 @@ class LatencyTable:
 
     Args:
         header: Where the numbers come from: `unit`, `device`, `runtime`,
-            `batch`, `statistic`, `clock`, `rounds`, `date`, `tool` and
-            `conditions`.
+            `batch`, `statistic`, `clock`, `entries`, `rounds`, `date`,
+            `tool` and `conditions`.
         rows: Measured latency by key (`tfnas.ops.lut_key`).
         calibration: From a sum of rows to a network's latency, or `None`.
         networks: Whole networks measured with the rows.

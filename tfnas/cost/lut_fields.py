@@ -185,7 +185,7 @@ def _header(value: dict[str, Any], source: str) -> dict[str, Any]:
         header[name] = value.get(name)
         if not _is_count(header[name]):
             _fail(source, f"field `{name}`", "an integer >= 1", header[name])
-    for name in ("statistic", "clock", "date"):
+    for name in ("statistic", "clock", "entries", "date"):
         header[name] = value.get(name)
         if not _is_text(header[name]):
             _fail(source, f"field `{name}`", "a text", header[name])

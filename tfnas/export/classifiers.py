@@ -11,6 +11,7 @@ from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
 from tfnas.export.runtime import open_interpreter
 
+_CHUNK = 256  # images that a Keras model sees at once, for memory
 _MAX_THREADS = 4  # one image at a time keeps no more of them busy
 
 
@@ -70,7 +71,8 @@ class KerasClassifier(Classifier):
         ).get_concrete_function(tf.TensorSpec((None, *self.input_shape)))
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        return self._run(tf.constant(images)).numpy()
+        chunks = np.split(images, range(_CHUNK, len(images), _CHUNK))
+        return np.concatenate([self._run(tf.constant(c)) for c in chunks])
 
 
 class TFLiteClassifier(Classifier):

@@ -1,14 +1,9 @@
 """The LiteRT interpreter, opened with care and without chatter."""
 
-import contextlib
-import os
-import sys
-import warnings
-from collections.abc import Iterator
-
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.interpreter import OpResolverType
 
+from tfnas.cli import quiet
 from tfnas.errors import ArtifactError
 
 
@@ -48,25 +43,3 @@ def open_interpreter(
             f"Received: {len(blob)} bytes ({error})"
         ) from error
     return interpreter
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hides Python warnings and everything written to standard error.
-
-    The converter and the runtime log from C++, past `sys.stderr`, so it is
-    the file descriptor that has to be turned away. What goes wrong inside
-    still arrives as an exception.
-    """
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(terminal, 2)
-        os.close(terminal)

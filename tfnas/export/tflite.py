@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfnas.cli import quiet
 from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
 from tfnas.export.classifiers import image_shape
 from tfnas.export.inspection import require_int8
-from tfnas.export.runtime import quiet
 
 QUANTIZE = ("none", "float16", "dynamic", "int8")
 IO = ("int8", "float32")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -177,4 +178,4 @@ class Search(abc.ABC):
         """Returns the networks found, the random baseline, the history."""
 
 
-SEARCHES: Registry[type] = Registry("search algorithm")
+SEARCHES: Registry[Callable[..., Search]] = Registry("search algorithm")

@@ -103,7 +103,7 @@ class DenseNAS(Search):
             )
             self._build_optimizers()
             self._build_single_path()
-        self._phases = self._make_phases()
+        self.phases = self._make_phases()
 
     @property
     def units(self) -> int:
@@ -283,7 +283,7 @@ class DenseNAS(Search):
             self._single, (*draw, *paths), strict=True
         ):
             variable.assign(value)
-        return self.loop.run(self._phases["score"], 0)["accuracy"]
+        return self.loop.run(self.phases["score"], 0)["accuracy"]
 
     def derive(self, target: float | None = None) -> Arch:
         """Returns the network of the present architecture parameters.
@@ -331,7 +331,7 @@ class DenseNAS(Search):
         return records
 
     def _run(self, name: str, epoch: int) -> dict[str, Any]:
-        means = self.loop.run(self._phases[name], epoch)
+        means = self.loop.run(self.phases[name], epoch)
         return {"phase": name, "epoch": epoch, **means}
 
     def _finish(self) -> list[dict[str, Any]]:
@@ -411,9 +411,9 @@ class DenseNAS(Search):
         other_passes = max(0, c.epochs - c.val_start_epoch)
         other_passes += c.top_archs + c.random_archs
         return (
-            c.epochs * steps(self._phases["weights"])
-            + arch_passes * steps(self._phases["arch"])
-            + other_passes * steps(self._phases["valid"])
+            c.epochs * steps(self.phases["weights"])
+            + arch_passes * steps(self.phases["arch"])
+            + other_passes * steps(self.phases["valid"])
         )
 
 

@@ -161,15 +161,14 @@ class DenseSupernet:
             )
             for b in spec.incoming(spec.tail)
         ]
-        limit = 1 / np.sqrt(spec.last_dim)
-        draw = stream(self._seed, "fc")
-        shape = (spec.last_dim, space.classes)
+        limit, draw = 1 / np.sqrt(spec.last_dim), stream(self._seed, "fc")
+        kernel = draw.uniform(-limit, limit, (spec.last_dim, space.classes))
+        bias = np.zeros(space.classes)
+        if residual:
+            bias = draw.uniform(-limit, limit, space.classes)
         self.fc = [
-            tf.Variable(draw.uniform(-limit, limit, s).astype("float32"),
-                        name=name)
-            for s, name in (
-                (shape, "fc/kernel"), (shape[1:], "fc/bias")
-            )
+            tf.Variable(value.astype("float32"), name=f"fc/{name}")
+            for name, value in (("kernel", kernel), ("bias", bias))
         ]
 
     def _layer(self, name, candidates, in_shape, affine) -> MixedLayer:
@@ -275,8 +274,8 @@ class DenseSupernet:
         Returns:
             Probabilities of the same shape; 0 where there is no connection.
         """
-        masked = tf.where(self.path_mask, paths / self.temperature, -1e30)
-        return tf.nn.softmax(masked)
+        scaled = paths / self.temperature
+        return tf.nn.softmax(tf.where(self.path_mask, scaled, -1e30))
 
     def path_weights(self, paths: tf.Tensor) -> PathWeights:
         """Returns what weighs the connections in the relaxed network."""
@@ -323,7 +322,17 @@ class DenseSupernet:
             Logits `(batch, classes)`.
         """
         forward = _Forward(self, draw, weights, op_weights, train, sparse)
-        return forward.run(images, paths)
+        outputs = forward.blocks(images, paths)
+        return forward.classify(outputs, tf.unstack(paths.tails))
+
+    def block_outputs(
+        self, images: tf.Tensor, draw: Draw, weights: Sequence[tf.Tensor],
+        op_weights: tuple[tf.Tensor, tf.Tensor], paths: PathWeights,
+    ) -> list[tf.Tensor]:
+        """Returns the output of every block; the arguments are `__call__`'s.
+        """
+        forward = _Forward(self, draw, weights, op_weights, False, False)
+        return forward.blocks(images, paths)
 
     def one_hot(self, choice: DenseChoice) -> tuple[Draw, PathWeights]:
         """Returns the draw and the path weights of a single network."""
@@ -357,7 +366,8 @@ class _Forward:
             "heads": [tf.unstack(r) for r in tf.unstack(op_weights[0])],
             "stacks": [tf.unstack(r) for r in tf.unstack(op_weights[1])],
         }
-        rest, self.taken = list(weights), {}
+        rest = list(weights)
+        self.taken: dict[int, list[tuple]] = {}
         for layer, op in net._places(draw):
             count = len(layer.weights[0])
             self.taken.setdefault(id(layer), []).append((op, rest[:count]))
@@ -384,12 +394,13 @@ class _Forward:
             weight > 0, lambda: weight * run(), lambda: tf.zeros(shape)
         )
 
-    def run(self, images, paths):
+    def blocks(self, images, paths):
+        """Outputs of all blocks, block 0 first."""
         net, spec = self.net, self.net.space.spec
         x = self.layer(net.stem, images)
         for layer in net.fixed:
             x = self.layer(layer, x)
-        outputs, batch = [x], tf.shape(images)[0]
+        outputs, batch = [x], tf.shape(x)[0]
         weight = dict(
             zip(net.connections, tf.unstack(paths.connections), strict=True)
         )
@@ -411,7 +422,7 @@ class _Forward:
                     net.stacks[row], x, self.op_weights["stacks"][row]
                 )
             outputs.append(x)
-        return self.classify(outputs, tf.unstack(paths.tails), batch)
+        return outputs
 
     def head(self, source, to, x):
         row = self.net.head_rows[source, to]
@@ -419,8 +430,10 @@ class _Forward:
             self.net.heads[row], x, self.op_weights["heads"][row]
         )
 
-    def classify(self, outputs, weights, batch):
+    def classify(self, outputs, weights):
+        """Logits from the blocks that reach the tail."""
         net, spec = self.net, self.net.space.spec
+        batch = tf.shape(outputs[0])[0]
         height, width, _ = net.space.shape(spec.tail - 1)
         shape = (batch, height, width, spec.last_dim)
         x = tf.add_n(

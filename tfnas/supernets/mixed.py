@@ -34,7 +34,7 @@ def batch_norm(
         x: `(batch, height, width, channels)`.
         eps: Added to the variance.
         groups: Normalise the batch in this many equal parts, as as many
-            replicas would.
+            replicas would; parts of a last batch may differ by one example.
         scale: `(channels,)`; 1 by default.
         offset: `(channels,)`; 0 by default.
     """
@@ -47,9 +47,14 @@ def batch_norm(
             x=part, scale=scale, offset=offset, mean=empty, variance=empty,
             epsilon=eps, is_training=True,
         ).y
-        for part in (tf.split(x, groups) if groups > 1 else [x])
+        for part in (_split(x, groups) if groups > 1 else [x])
     ]
     return tf.concat(parts, 0) if groups > 1 else parts[0]
+
+
+def _split(x: tf.Tensor, groups: int) -> list[tf.Tensor]:
+    batch = tf.shape(x)[0]
+    return tf.split(x, [(batch + i) // groups for i in range(groups)])
 
 
 def _ranks(node: Node) -> tuple[int, ...]:
@@ -150,7 +155,7 @@ class LayerFunctions:
     ) -> tf.types.experimental.GenericFunction:
         def run(x, keep, *weights):
             if not train:
-                weights = [tf.stop_gradient(w) for w in weights]
+                weights = tuple(tf.stop_gradient(w) for w in weights)
             body = functools.partial(
                 run_graph, graph, x, weights, self.bn_groups
             )

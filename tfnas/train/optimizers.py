@@ -101,7 +101,8 @@ class SGD(Optimizer):
                 f"Received: {unsampled=}"
             )
         self.momentum, self.unsampled = momentum, unsampled
-        self._seen: tf.Variable | None = None
+        self._places: dict[Any, int] = {}
+        self._seen: tf.Variable | None = None  # 1 where ever chosen; dense
 
     def build(self, variables: Sequence[Any]) -> None:
         super().build(variables)
@@ -117,8 +118,8 @@ class SGD(Optimizer):
 
     def apply(self, chosen, values, gradients, step) -> None:
         rate = self.schedule(step)
-        if self.unsampled == "dense":
-            self._apply_dense(chosen, values, gradients, rate)
+        if self._seen is not None:
+            self._apply_dense(chosen, values, gradients, rate, self._seen)
             return
         for s, value, gradient in zip(
             chosen, values, gradients, strict=True
@@ -135,7 +136,7 @@ class SGD(Optimizer):
                 use_locking=True,
             )
 
-    def _apply_dense(self, chosen, values, gradients, rate) -> None:
+    def _apply_dense(self, chosen, values, gradients, rate, mask) -> None:
         """Updates all as if gradients were zero, then adds the gradients.
 
         The update is linear in the gradient, so this equals one update with
@@ -146,9 +147,9 @@ class SGD(Optimizer):
         )
         places = tf.stack([self._place(s) for s in chosen])
         seen = tf.tensor_scatter_nd_max(
-            self._seen.read_value(), places[:, None], marks
+            mask.read_value(), places[:, None], marks
         )
-        tf.raw_ops.AssignVariableOp(resource=self._seen.handle, value=seen)
+        tf.raw_ops.AssignVariableOp(resource=mask.handle, value=seen)
         with tf.control_dependencies([*values, *gradients]):
             updates = [
                 tf.raw_ops.ResourceApplyMomentum(
