@@ -23,7 +23,8 @@ class PublishedNet(NamedTuple):
 
 A = PublishedNet(
     "densenas_mbv2",
-    """[[16, 16], 'mbconv_k3_t1', [], 0, 1]|[[16, 24], 'mbconv_k3_t3', [], 0, 2]|
+    """[[16, 16], 'mbconv_k3_t1', [], 0, 1]|
+    [[16, 24], 'mbconv_k3_t3', [], 0, 2]|
     [[24, 48], 'mbconv_k7_t6', ['mbconv_k7_t3'], 1, 2]|
     [[48, 72], 'mbconv_k5_t6', ['mbconv_k3_t3', 'mbconv_k5_t3'], 2, 2]|
     [[72, 128], 'mbconv_k3_t3', ['mbconv_k3_t3'], 1, 1]|
@@ -36,7 +37,8 @@ A = PublishedNet(
 )
 B = PublishedNet(
     "densenas_mbv2",
-    """[[16, 16], 'mbconv_k3_t1', [], 0, 1]|[[16, 24], 'mbconv_k3_t6', [], 0, 2]|
+    """[[16, 16], 'mbconv_k3_t1', [], 0, 1]|
+    [[16, 24], 'mbconv_k3_t6', [], 0, 2]|
     [[24, 48], 'mbconv_k5_t3', ['mbconv_k3_t3', 'mbconv_k3_t3'], 2, 2]|
     [[48, 72], 'mbconv_k3_t6', ['mbconv_k3_t3', 'mbconv_k5_t3'], 2, 2]|
     [[72, 128], 'mbconv_k3_t6', ['mbconv_k3_t3'], 1, 1]|
@@ -50,7 +52,8 @@ B = PublishedNet(
 )
 C = PublishedNet(
     "densenas_mbv2",
-    """[[16, 16], 'mbconv_k3_t1', [], 0, 1]|[[16, 24], 'mbconv_k3_t6', [], 0, 2]|
+    """[[16, 16], 'mbconv_k3_t1', [], 0, 1]|
+    [[16, 24], 'mbconv_k3_t6', [], 0, 2]|
     [[24, 48], 'mbconv_k7_t6', ['mbconv_k3_t3'], 1, 2]|
     [[48, 72], 'mbconv_k5_t6', ['mbconv_k3_t6', 'mbconv_k3_t3'], 2, 2]|
     [[72, 128], 'mbconv_k3_t6', ['mbconv_k3_t3', 'mbconv_k3_t3'], 2, 1]|

@@ -7,10 +7,12 @@ import tf_keras
 
 import tfnas
 from tests.published_nets import NETS
+from tfnas import derive
 from tfnas import spaces
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
+from tfnas.errors import ConfigError
 
 
 def _params(model):
@@ -97,6 +99,48 @@ def test_the_legacy_keras_model_computes_the_same():
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
     ours, theirs = np.array(model(x)), legacy(x).numpy()
     np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(ours).max())
+
+
+def _kernels(model, arch):
+    """The kernels of each block, in the order of the layers."""
+    return [
+        [
+            weight
+            for layer in model.layers
+            if layer.name.startswith(derive.layer_prefix(i, block.op))
+            and not isinstance(layer, keras.layers.BatchNormalization)
+            for weight in layer.get_weights()
+        ]
+        for i, block in enumerate(arch.blocks)
+    ]
+
+
+def test_kernels_of_a_supernet_come_into_the_model():
+    arch = _small_arch(0, "densenas_resnet@32")
+    one, two = tfnas.build_model(arch), tfnas.build_model(arch)
+    kernels = _kernels(one, arch)
+    derive.load_weights(two, arch, kernels)
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(one(x), two(x))
+
+    head, *rest = kernels[1]
+    for wrong in ([head], [head, *rest, head], [head[:1], *rest]):
+        with pytest.raises(ValueError):
+            derive.load_weights(two, arch, [[], wrong])
+    derive.load_weights(two, arch, [[] for _ in kernels])
+    np.testing.assert_array_equal(one(x), two(x))
+
+
+@pytest.mark.parametrize(
+    "image_shape, classes", [((32, 32, 1), 10), ((33, 32, 3), 10), (None, 11)]
+)
+def test_data_that_the_network_was_not_made_for_are_refused(
+    image_shape, classes
+):
+    arch = _small_arch()
+    derive.require_fit(arch, [32, 32, 3], 10)
+    with pytest.raises(ConfigError, match=f"{arch.id} takes images"):
+        derive.require_fit(arch, image_shape or (32, 32, 3), classes)
 
 
 def test_a_net_without_the_promised_logits_is_refused():

@@ -57,6 +57,7 @@ def bench(
         A JSON value: where the figures come from, a record for each model,
         and the ratio of every other model to the first.
     """
+    described = device.describe()
     sizes = [
         footprint(path, device.runtime, device.threads, device.xnnpack)
         for path in paths
@@ -65,7 +66,7 @@ def bench(
     first = measured[0].samples_ms
     return {
         "format": FORMAT,
-        **device.describe(),
+        **described,
         "rounds": rounds,
         "load_average": round(os.getloadavg()[0], 2),
         "models": [

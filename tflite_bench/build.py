@@ -139,6 +139,23 @@ def tool() -> dict[str, str]:
     return {"name": "tflite_bench", "sha256": digest.hexdigest()}
 
 
+def _is_visit(record: Mapping[str, Any]) -> bool:
+    """Says whether a line of a journal is what `_visit` makes."""
+    readings = record.get("readings")
+    return (
+        {"readings", "load", "seconds"} <= record.keys()
+        and isinstance(readings, dict)
+        and {CALL, REFERENCE} <= readings.keys()
+        and all(
+            isinstance(r, dict)
+            and isinstance(r.get("switches"), int)
+            and isinstance(r.get("ms"), list)
+            and all(isinstance(ms, float) and ms > 0 for ms in r["ms"])
+            for r in readings.values()
+        )
+    )
+
+
 class _Readings:
     """The rounds so far, of each model and of the reference beside it."""
 
@@ -148,14 +165,13 @@ class _Readings:
         self.names = (*job.keys, *(net.id for net in job.networks))
         self._samples: dict[str, list[float]] = {n: [] for n in self.names}
         self._reference: dict[str, list[float]] = {n: [] for n in self.names}
-        try:
-            for record in journal.records:
-                self._take(record)
-        except (KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"{journal.path}: expected a record of readings. "
-                f"Received: {str(record)[:80]}"
-            ) from error
+        for i, record in enumerate(journal.records, 1):
+            if not _is_visit(record):
+                raise ArtifactError(
+                    f"{journal.path}: record {i} must hold the readings of a "
+                    f"visit. Received: {str(record)[:80]}"
+                )
+            self._take(record)
 
     def add(self, record: dict[str, Any]) -> None:
         """Takes the readings of one visit, and writes them down first."""

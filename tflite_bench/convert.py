@@ -62,11 +62,11 @@ def convert(jobs: Mapping[str, Any], dtype: str) -> None:
 
 def main(path: str) -> None:
     """Does the jobs of a file that `convert` wrote."""
+    todo = json.loads(pathlib.Path(path).read_text())
+    chains = {target: _blocks(job) for target, job in todo["jobs"].items()}
     import keras
 
-    todo = json.loads(pathlib.Path(path).read_text())
-    for target, job in todo["jobs"].items():
-        blocks, shape = _blocks(job)
+    for target, (blocks, shape) in chains.items():
         x = image = keras.Input(batch_shape=(1, *shape))
         for i, block in enumerate(blocks):
             name = f"b{i:02d}"

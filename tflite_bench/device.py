@@ -82,11 +82,17 @@ class HostDevice:
             time, which other programs do not disturb; more by the wall
             clock.
         xnnpack: Whether the XNNPACK delegate takes what it can.
+
+    Raises:
+        ConfigError: when there are fewer cores than threads.
     """
 
     runtime: str = "litert"
     threads: int = 1
     xnnpack: bool = True
+
+    def __post_init__(self) -> None:
+        interpreter.check_threads(self.threads)
 
     def describe(self) -> dict[str, Any]:
         """Returns where its numbers come from; see `Device`."""

@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 from tflite_bench.interpreter import Model
+from tflite_bench.interpreter import load_runtime
 from tfnas.errors import ArtifactError
 from tfnas.errors import DeviceError
 
@@ -25,9 +26,10 @@ class Footprint:
     """What a model needs beside its time.
 
     Args:
-        load_ms: Wall time from the file to the first run, exclusive.
+        load_ms: Wall time to load it, once the runtime is imported.
         peak_bytes: What the process grew by at most while it loaded and ran
-            the model; `None` where the system does not tell.
+            the model, the runtime's own buffers included; `None` where the
+            system does not tell.
     """
 
     load_ms: float
@@ -87,6 +89,7 @@ def _peak_bytes() -> int | None:
 def main(argv: list[str]) -> None:
     """Prints the footprint of a model as JSON."""
     path, runtime, threads, xnnpack = argv[1:]
+    load_runtime(runtime)
     before = _peak_bytes()
     try:
         model = Model(path, runtime, int(threads), xnnpack == "1")

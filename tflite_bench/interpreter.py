@@ -47,6 +47,22 @@ def version(runtime: str) -> dict[str, str]:
         raise _not_installed(runtime) from error
 
 
+def load_runtime(runtime: str) -> tuple[Any, Any]:
+    """Returns the interpreter class of a runtime and its resolver types.
+
+    Raises:
+        ConfigError: when the runtime is not installed.
+    """
+    try:
+        module = importlib.import_module(_RUNTIMES[runtime][1])
+    except ImportError as error:
+        raise _not_installed(runtime) from error
+    if runtime == "tf":
+        lite = module.lite
+        return lite.Interpreter, lite.experimental.OpResolverType
+    return module.Interpreter, module.OpResolverType
+
+
 def _not_installed(runtime: str) -> ConfigError:
     return ConfigError(
         f"Expected the Python package {_RUNTIMES[runtime][0]} to be "
@@ -86,10 +102,24 @@ class Model:
         self.path = str(path)
         check_threads(threads)
         content = _read(path)
-        start = time.perf_counter()
-        self._interpreter = _interpreter(
-            self.path, content, runtime, threads, xnnpack
+        make, resolvers = load_runtime(runtime)
+        resolver = (
+            resolvers.AUTO
+            if xnnpack
+            else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         )
+        start = time.perf_counter()
+        try:
+            self._interpreter = make(
+                model_content=content,
+                num_threads=threads,
+                experimental_op_resolver_type=resolver,
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ArtifactError(
+                f"{path}: the runtime cannot load it (damaged, truncated, or "
+                f"an operator it lacks): {error}"
+            ) from error
         self._allocate()
         self.load_ms = (time.perf_counter() - start) * 1e3
         self.ops = tuple(
@@ -101,10 +131,11 @@ class Model:
 
     def _allocate(self) -> None:
         for tensor in self._interpreter.get_input_details():
-            if -1 in tensor["shape_signature"]:
+            shape = tensor["shape_signature"].tolist()
+            if -1 in shape:
                 raise ArtifactError(
                     f"{self.path}: expected inputs of fixed shape. Received: "
-                    f"{tensor['name']} with {list(tensor['shape_signature'])}"
+                    f"{tensor['name']} with {shape}"
                 )
         try:
             self._interpreter.allocate_tensors()
@@ -147,31 +178,3 @@ def _read(path: str | os.PathLike) -> bytes:
             f"that begin with {content[:8]!r}"
         )
     return content
-
-
-def _interpreter(
-    path: str, content: bytes, runtime: str, threads: int, xnnpack: bool
-) -> Any:
-    try:
-        module = importlib.import_module(_RUNTIMES[runtime][1])
-    except ImportError as error:
-        raise _not_installed(runtime) from error
-    if runtime == "tf":
-        lite = module.lite
-        make, resolver = lite.Interpreter, lite.experimental.OpResolverType
-    else:
-        make, resolver = module.Interpreter, module.OpResolverType
-    kind = (
-        resolver.AUTO if xnnpack else resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    )
-    try:
-        return make(
-            model_content=content,
-            num_threads=threads,
-            experimental_op_resolver_type=kind,
-        )
-    except (RuntimeError, ValueError) as error:
-        raise ArtifactError(
-            f"{path}: the runtime cannot load it (damaged, truncated, or an "
-            f"operator it lacks): {error}"
-        ) from error

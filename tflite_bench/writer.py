@@ -13,6 +13,7 @@ import dataclasses
 import math
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -228,7 +229,7 @@ class _Writer:
 
     def _op(
         self, code: str, inputs: Sequence[int], output: int,
-        least_version: int = 1, **options: object,
+        least_version: int = 1, **options: Any,
     ) -> None:
         version = max(_VERSIONS[code][self.dtype == "int8"], least_version)
         self.model.op(code, version, inputs, [output], **options)
@@ -270,7 +271,7 @@ class _Writer:
             )
         return [*inputs, bias]
 
-    def _window(self, step: _Step) -> dict[str, object]:
+    def _window(self, step: _Step) -> dict[str, Any]:
         """Options that convolutions and pools share."""
         a = step.node.attrs
         return {
@@ -343,7 +344,7 @@ class _Writer:
         )
 
     def _same(
-        self, code: str, step: _Step, inputs: Sequence[int], **options: object
+        self, code: str, step: _Step, inputs: Sequence[int], **options: Any
     ) -> None:
         """Adds an operator whose output has its input's quantization."""
         source = step.node.inputs[0]

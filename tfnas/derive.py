@@ -9,8 +9,8 @@ import numpy as np
 
 from tfnas import ops
 from tfnas.arch import Arch
-from tfnas.errors import ConfigError
 from tfnas.errors import ArtifactError
+from tfnas.errors import ConfigError
 
 
 def layer_prefix(index: int, op: str) -> str:
@@ -63,22 +63,24 @@ def load_weights(
             block as it is. Normalisations stay as they are.
 
     Raises:
-        ValueError: when a kernel has another shape than its layer.
+        ValueError: when a block is given too few or too many kernels, or one
+            of another shape than its layer's.
     """
     shapes = ops.shapes(arch)
     for i, (block, shape, values) in enumerate(
         zip(arch.blocks, shapes, weights, strict=False)
     ):
-        left = list(values)
-        for node in ops.lower(block, shape).nodes:
-            count = {"conv": 1, "depthwise": 1, "dense": 2}.get(node.kind, 0)
-            if not count or not left:
-                continue
-            layer = model.get_layer(
-                f"{layer_prefix(i, block.op)}_{node.name}"
+        prefix, left = layer_prefix(i, block.op), list(values)
+        for node in ops.lower(block, shape).nodes if left else ():
+            count = {"conv": 1, "depthwise": 1, "dense": 2}.get(node.kind)
+            if count:
+                layer = model.get_layer(f"{prefix}_{node.name}")
+                layer.set_weights(left[:count])
+                left = left[count:]
+        if left:
+            raise ValueError(
+                f"{prefix}: too many kernels. Received: {len(values)}"
             )
-            layer.set_weights(left[:count])
-            left = left[count:]
 
 
 def require_fit(

@@ -86,6 +86,13 @@ def test_blocks_add_up_to_the_total():
     assert sum(b.madds for b in counts.blocks) == counts.madds
 
 
+def test_norms_without_scale_and_offset_have_no_parameters():
+    attrs = {"k": 3, "e": 3, "norm": {"affine": False}}
+    counts = _one(Block("mbconv", 8, 6, attrs=attrs), (4, 4, 8))
+    assert counts.params == counts.params_without_bn
+    assert counts.params == 8 * 24 + 9 * 24 + 24 * 6
+
+
 def test_a_skip_costs_nothing():
     counts = _one(Block("skip", 8, 8), (4, 4, 8))
     assert (counts.params, counts.madds) == (0, 0)

@@ -198,5 +198,5 @@ def test_a_damaged_positional_table_is_refused(change, place):
 
 def test_a_positional_table_of_another_space_is_refused(mbv2):
     text = positional.dump(mbv2, DenseCosts.from_madds(mbv2))
-    with pytest.raises(ArtifactError, match="blocks: expected a list of 9"):
+    with pytest.raises(ArtifactError, match="blocks: .* '16 items'"):
         positional.parse(spaces.get("densenas_mbv2@32"), text)

@@ -2,8 +2,9 @@
 
     tfnas-derive --workdir=runs/search --target_ms=15 --output=a.json
 
-Works any time after the first epoch: the newest checkpoint is read. Without
-a target the published rule decides (most probable path, likeliest ops).
+Works any time after the first epoch, also while the search runs: the newest
+checkpoint is read. Of a search without a target the published rule derives
+(most probable path, likeliest ops), unless one is given here.
 """
 
 from absl import flags
@@ -23,18 +24,20 @@ def main(argv: list[str]) -> None:
     del argv
     cli.load_tensorflow()
     from tfnas.cost.counting import count
+    from tfnas.cost.objective import check_target
     from tfnas.search import runner
 
     config = options.saved_config(_WORKDIR.value)
+    target = options.target(config)
     search = runner.open_search(config, _WORKDIR.value)
-    target = flags.FLAGS.target_ms
-    if config.lut.path is None and flags.FLAGS.target_madds is not None:
-        target = flags.FLAGS.target_madds / 1e6
+    unit = "M multiply-adds" if config.lut.path is None else "ms"
+    if target is None:
+        target = search.target
+    else:
+        check_target(target, search.reachable(), unit)
     arch = search.derive(target)
     arch.save(_OUTPUT.value)
-    counts, unit = count(arch), "M multiply-adds"
-    if config.lut.path is not None:
-        unit = "ms"
+    counts = count(arch)
     print(
         f"{_OUTPUT.value}: {arch.id}, {search.cost(arch):.4g} {unit} "
         f"predicted, {counts.params:,} parameters, {counts.madds:,} "

@@ -24,6 +24,7 @@ from tfnas import cli
 from tfnas import ops
 from tfnas import spaces
 from tfnas.arch import Arch
+from tfnas.bin import options
 from tfnas.bin import tables
 from tfnas.cost.lut import LatencyTable
 
@@ -34,7 +35,7 @@ _MODE = flags.DEFINE_enum(
 _LUT = flags.DEFINE_string(
     "lut", None, "The table; defaults to lut/table.json in the workdir."
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
+_WORKDIR = options.define_workdir(required=False)
 _SPACE = flags.DEFINE_string("space", None, "Search space to build or check.")
 _DEVICE = flags.DEFINE_string("device", "host", "Where to measure.")
 _DTYPE = flags.DEFINE_enum(

@@ -65,6 +65,27 @@ def merge(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
     return merged
 
 
+def target(config: config_dict.ConfigDict) -> float | None:
+    """Returns the target flag that was given, in the unit of a search.
+
+    Args:
+        config: The config of the search.
+
+    Raises:
+        ConfigError: when the flag is not in that unit.
+    """
+    flag, other, scale = "target_ms", "target_madds", 1.0
+    if config.lut.path is None:
+        flag, other, scale = "target_madds", "target_ms", 1e-6
+    if flags.FLAGS[other].value is not None:
+        raise ConfigError(
+            f"This search takes --{flag}. Received: "
+            f"--{other}={flags.FLAGS[other].value:g}"
+        )
+    value = flags.FLAGS[flag].value
+    return None if value is None else value * scale
+
+
 def saved_config(workdir: str) -> config_dict.ConfigDict:
     """Returns the merged config that a workdir was made with.
 

@@ -34,6 +34,7 @@ options.define_overrides()
 
 DTYPES = ("float32", "int8")
 _REPRESENTATIVE = 200  # images that set the int8 ranges
+_PARITY_IMAGES = 1000  # test images on which the files are compared
 _QUANTILE_DRAWS = 300
 
 
@@ -63,11 +64,17 @@ def main(argv: list[str]) -> None:
     from tfnas import data
 
     config = options.merge(_CONFIG.value)
-    folder = artifacts.claim_workdir(_WORKDIR.value, config)
+    check(config)
+    folder = pathlib.Path(_WORKDIR.value)
+    if (folder / "config.json").exists():
+        artifacts.claim_workdir(folder, config)
     dataset = data.load(config.data)
     space = spaces.get(config.space, dataset.classes, dataset.image_shape)
     table = measure_operators(config, space, folder)
     nets = search(config, space, table, folder)
+    # Only now: after a target that is refused, another one may be tried on
+    # the same table. (Each stage claims its own folder.)
+    artifacts.claim_workdir(folder, config)
     for net in nets:
         train_and_export(config, dataset, table, net)
     measure_networks(config, table, nets, folder)
@@ -79,20 +86,51 @@ def main(argv: list[str]) -> None:
     print(f"The whole report: {path}")
 
 
+def check(config: Any) -> None:
+    """Refuses at once what would come to light after hours.
+
+    Raises:
+        ConfigError: when the loop cannot run with the config.
+    """
+    if config.target_madds is not None:
+        raise ConfigError(
+            "`target_madds` is for searches without a latency table. "
+            f"Received: {config.target_madds:g}"
+        )
+    if config.strategy == "multiworker":
+        raise ConfigError(
+            "tfnas-run works on one machine; tfnas-search and tfnas-train "
+            "take several. Received: strategy='multiworker'"
+        )
+    if not (config.search.random_archs and config.run.random_networks):
+        raise ConfigError(
+            "`search.random_archs` and `run.random_networks` must be at "
+            "least 1: a random network stands beside the result. Received: "
+            f"{config.search.random_archs} and {config.run.random_networks}"
+        )
+
+
 def measure_operators(
     config: Any, space: spaces.Space, folder: pathlib.Path
 ) -> LatencyTable:
     """Returns the latency table of the space, measured unless it is there."""
-    if config.lut.path is not None:
-        return LatencyTable.load(config.lut.path)
-    path = folder / "lut" / "table.json"
-    if not path.exists():
-        device = tables.get_device(config.lut.device)
-        tables.build_table(
-            space, path, device, config.lut.dtype, config.lut.rounds,
-            config.lut.nets, strict=False,
-        )
-    return LatencyTable.load(path)
+    path = config.lut.path
+    if path is None:
+        path = folder / "lut" / "table.json"
+        settings = {
+            "space": config.space, "input_shape": space.input_shape,
+            "classes": space.classes, **config.lut,
+        }
+        artifacts.claim_workdir(path.parent, settings)
+        if not path.exists():
+            tables.build_table(
+                space, path, tables.get_device(config.lut.device),
+                config.lut.dtype, config.lut.rounds, config.lut.nets,
+                strict=False,
+            )
+    table = LatencyTable.load(path)
+    table.require_rows(space.lut_keys())
+    return table
 
 
 def search(
@@ -108,14 +146,10 @@ def search(
     if config.target_ms is None:
         config.target_ms = quantile_ms(space, table, config)
     result = run_search(config, folder / "search")
-    chosen = [result.archs[0], *result.baseline[: config.run.random_networks]]
-    if len(chosen) == 1:
-        raise ConfigError(
-            "`search.random_archs` must be at least 1: a random network "
-            "stands beside the result. Received: 0"
-        )
+    best = result.archs[0]
+    others = [f for f in result.baseline if f.arch.id != best.arch.id]
     nets = []
-    for found in chosen:
+    for found in [best, *others[: config.run.random_networks]]:
         target = folder / "derived" / found.arch.id
         nets.append(Net(found.arch, found.role, target))
         found.arch.save(target / "arch.json")
@@ -138,6 +172,7 @@ def train_and_export(
     """Trains one network and writes its model, `.tflite` files and result."""
     from tfnas import export
     from tfnas.train.retrain import retrain
+    from tfnas.train.retrain import save_model
 
     result_path = net.folder / "result.json"
     if result_path.exists():
@@ -146,8 +181,8 @@ def train_and_export(
         net.arch, config, net.folder / "train", dataset,
         title=f"train {net.role}",
     )
-    model.save(net.folder / "model.keras")
-    images, _ = dataset.test.arrays()
+    save_model(model, net.folder / "model.keras")
+    images = dataset.test.representative(_PARITY_IMAGES, config.seed)
     calibration = dataset.train.representative(_REPRESENTATIVE, config.seed)
     accuracy = {"keras": export.accuracy(model, dataset.test)}
     described, parity = {}, {}
@@ -210,9 +245,9 @@ def measure_networks(
         for (net, dtype), measurement in zip(jobs, measured, strict=True)
     ]
     bias = [
-        100 * (m["predicted_ms"] / m["measured_ms"] - 1)
-        for m in models
-        if m["predicted_ms"] is not None
+        100 * (table.latency_ms(net.arch) / measurement.latency_ms - 1)
+        for (net, dtype), measurement in zip(jobs, measured, strict=True)
+        if dtype == table.dtype
     ]
     artifacts.write_json(
         path,

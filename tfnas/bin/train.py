@@ -32,25 +32,25 @@ def main(argv: list[str]) -> None:
     del argv
     cli.load_tensorflow()
     from tfnas import data
-    from tfnas import derive
     from tfnas.search import runner
-    from tfnas.train.retrain import retrain
+    from tfnas.train import distribute
+    from tfnas.train import retrain
 
     config = options.merge(_CONFIG.value)
+    strategy = distribute.strategy(config.strategy)  # before any tensor
     arch = Arch.load(_ARCH.value)
     dataset = data.load(config.data)
-    derive.require_fit(arch, dataset.image_shape, dataset.classes)
     weights = None
     if _INIT_FROM.value:
         source = options.saved_config(_INIT_FROM.value)
-        weights = runner.open_search(source, _INIT_FROM.value).weights_for(
-            arch
-        )
-    model, accuracy = retrain(
+        search = runner.open_search(source, _INIT_FROM.value)
+        weights = search.weights_for(arch)
+    model, accuracy = retrain.retrain(
         arch, config, _WORKDIR.value, dataset, weights
     )
     path = pathlib.Path(_WORKDIR.value) / "model.keras"
-    model.save(path)
+    if distribute.is_chief(strategy):
+        retrain.save_model(model, path)
     print(f"{path}: test accuracy {accuracy:.4f}")
 
 

@@ -14,6 +14,7 @@ from tfnas import artifacts
 from tfnas.arch import Arch
 from tfnas.cost.counting import count
 from tfnas.cost.objective import pareto_front
+from tfnas.errors import ArtifactError
 from tfnas.registry import Registry
 
 FORMAT = "tfnas-result/1"
@@ -107,13 +108,19 @@ class SearchResult:
             ArtifactError: when the file is missing or not of the format.
         """
         value = artifacts.read_json(path, FORMAT)
-        found = {
-            name: [Found.from_json(f, str(path)) for f in value[name]]
-            for name in ("archs", "baseline")
-        }
+        try:
+            archs, baseline = (
+                [Found.from_json(f, str(path)) for f in value[name]]
+                for name in ("archs", "baseline")
+            )
+            history = list(value["history"])
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"{path}: a field is missing or wrong: {error}"
+            ) from error
         keys = ("format", "archs", "baseline", "pareto", "history")
         header = {k: v for k, v in value.items() if k not in keys}
-        return cls(header, found["archs"], found["baseline"], value["history"])
+        return cls(header, archs, baseline, history)
 
 
 class Search(abc.ABC):
@@ -135,8 +142,8 @@ class Search(abc.ABC):
         """Number of units of work."""
 
     @abc.abstractmethod
-    def total_steps(self) -> int:
-        """Returns about how many steps all units take, for a progress bar."""
+    def unit_steps(self, unit: int) -> int:
+        """Returns about how many steps a unit takes, for a progress bar."""
 
     @abc.abstractmethod
     def run_unit(self, unit: int) -> list[dict[str, Any]]:
@@ -161,6 +168,10 @@ class Search(abc.ABC):
         Args:
             target: Cost to derive at; `None` is the algorithm's own rule.
         """
+
+    @abc.abstractmethod
+    def reachable(self) -> tuple[float, float]:
+        """Returns the least and the greatest cost of any network."""
 
     @abc.abstractmethod
     def cost(self, arch: Arch) -> float:

@@ -168,7 +168,8 @@ def most_probable(
         tolerance: Largest relative distance from the target.
 
     Raises:
-        InfeasibleBudget: when the target is not positive.
+        InfeasibleBudget: when the target is not positive, or every network
+            costs far more.
     """
     if not target > 0:
         raise InfeasibleBudget(
@@ -182,13 +183,13 @@ def most_probable(
         after[block], steps[block] = _enter(
             spec, p, costs, width, after, block
         )
-    found = []
+    found: list[tuple[float, float, int, int]] = []
     for b in spec.incoming(spec.tail):
         rest = costs.input_cost + costs.fc + costs.tails[b]
         score = after[b] + np.log(p.paths[b, spec.tail])
-        for i in np.flatnonzero(np.isfinite(score)):
+        for i in np.flatnonzero(np.isfinite(score)).tolist():
             error = abs((rest + i * width) / target - 1)
-            found.append((error, -score[i], b, int(i)))
+            found.append((error, -score[i], b, i))
     near = [f for f in found if f[0] <= tolerance]
     for _, _, block, i in sorted(near, key=lambda f: f[1]):
         arch = space.to_arch(_trace_back(spec, steps, block, i))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from tfnas.search.base import SEARCHES
 from tfnas.search.base import Found
 from tfnas.search.base import Search
 from tfnas.search.baselines import random_at_cost
+from tfnas.search.op_sampling import sample_ops
 from tfnas.spaces.dense import DenseSpace
 from tfnas.supernets.base import one_by_one
 from tfnas.supernets.dense import ArchParameters
@@ -43,31 +45,6 @@ from tfnas.train.optimizers import Adam
 
 _ARCH_STEP_OPS = 2  # active ops of a row in an architecture step
 _ALL_OPS = 10**6
-
-
-def sample_ops(
-    logits: tf.Tensor, k: int, seed: int, step: tf.Tensor, salt: int
-) -> tf.Tensor:
-    """Draws `k` distinct ops for each row, with probability softmax(row).
-
-    Args:
-        logits: `(rows, ops)`; zeros draw uniformly.
-        k: Ops to draw; all of them when there are fewer.
-        seed: Seed of the search.
-        step: Number of the step.
-        salt: Keeps the streams of different phases and tables apart.
-
-    Returns:
-        `(rows, k)` op indices, ascending in each row.
-    """
-    ops = logits.shape[1]
-    if k >= ops:
-        return tf.tile(tf.range(ops)[None], [logits.shape[0], 1])
-    # Ordering by Gumbel keys is drawing without replacement.
-    stream = tf.stack([tf.constant(seed * 64 + salt, tf.int64), step])
-    uniform = tf.random.stateless_uniform(logits.shape, stream, 1e-20, 1.0)
-    keys = logits - tf.math.log(-tf.math.log(uniform))
-    return tf.sort(tf.math.top_k(keys, k).indices, axis=-1)
 
 
 class DenseNAS(Search):
@@ -140,6 +117,7 @@ class DenseNAS(Search):
         weights = Phase(
             "weights", weight_split, batch, self._weight_objective,
             net.select, self.weight_optimizer, augment=c.augment,
+            bn_groups=c.bn_groups,
         )
         first = c.arch_update_epoch * self.loop.num_steps(weights)
         phases = [
@@ -166,7 +144,10 @@ class DenseNAS(Search):
                 lambda step: self._read_single(), shuffle=False,
             ),
         ]
-        return {phase.name: phase for phase in phases}
+        return {
+            phase.name: dataclasses.replace(phase, bn_groups=c.bn_groups)
+            for phase in phases
+        }
 
     def _drawer(
         self, k: int, from_alpha: int | None, salt: int
@@ -237,7 +218,7 @@ class DenseNAS(Search):
             return tf.constant(0.0)
         return log_penalty(cost, c.factor, c.log_base)
 
-    def _rescale(self, draw: Draw, before: list[tf.Tensor]) -> None:
+    def _rescale(self, draw: Draw, before: Sequence[tf.Tensor]) -> None:
         """Gives the sampled ops back their joint probability (8.2)."""
         tables = zip(self.net.arch.as_list()[:2], before, draw, strict=False)
         for variable, old, ops in tables:
@@ -299,6 +280,10 @@ class DenseNAS(Search):
         return dense_derive.most_probable(
             self.space, p, self.costs, target, self.config.cost.tolerance
         )
+
+    def reachable(self) -> tuple[float, float]:
+        """Returns the least and the greatest cost of any network."""
+        return reachable(self.costs)
 
     def cost(self, arch: Arch) -> float:
         """Returns the predicted cost of a network of the space."""
@@ -405,16 +390,14 @@ class DenseNAS(Search):
         ]
         return self._archs, self._baseline, history
 
-    def total_steps(self) -> int:
+    def unit_steps(self, unit: int) -> int:
         c, steps = self.config, self.loop.num_steps
-        arch_passes = max(0, c.epochs - c.arch_update_epoch)
-        other_passes = max(0, c.epochs - c.val_start_epoch)
-        other_passes += c.top_archs + c.random_archs
-        return (
-            c.epochs * steps(self.phases["weights"])
-            + arch_passes * steps(self.phases["arch"])
-            + other_passes * steps(self.phases["valid"])
-        )
+        if unit == c.epochs:
+            return (c.top_archs + c.random_archs) * steps(self.phases["score"])
+        names = ["weights"]
+        names += ["arch"] if unit >= c.arch_update_epoch else []
+        names += ["valid"] if unit >= c.val_start_epoch else []
+        return sum(steps(self.phases[name]) for name in names)
 
 
 def build(

@@ -10,6 +10,8 @@ from tfnas import artifacts
 from tfnas import data
 from tfnas import spaces
 from tfnas.cost.lut import LatencyTable
+from tfnas.errors import ArtifactError
+from tfnas.errors import ConfigError
 from tfnas.search import densenas as _densenas
 from tfnas.search.base import SEARCHES
 from tfnas.search.base import Search
@@ -35,37 +37,76 @@ def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:
         The search and the loop that runs its phases.
 
     Raises:
+        ConfigError: when the target is not in the unit of the search.
         LutMiss: with every operator that the table lacks.
         InfeasibleBudget: with the reachable range, when the target is
             outside it.
     """
+    _check_unit(config)
+    strategy = distribute.strategy(config.strategy)
     run_state.start(config.seed)
     dataset = data.load(config.data)
     splits = dataset.search_splits(config.search.split, config.seed)
     space = spaces.get(config.space, dataset.classes, dataset.image_shape)
     path = config.lut.path
     table = None if path is None else LatencyTable.load(path)
-    loop = Loop(distribute.strategy(config.strategy), config.seed, progress)
+    loop = Loop(strategy, config.seed, progress)
     build = SEARCHES.get(config.algorithm)
     return build(config, space, splits, loop, table), loop
 
 
-def _stage(config: Any, workdir: Any, search: Search, loop: Loop) -> Stage:
+def _check_unit(config: Any) -> None:
+    if config.lut.path is None and config.target_ms is not None:
+        raise ConfigError(
+            "`target_ms` needs a latency table, `lut.path`; without one "
+            f"`target_madds` is aimed at. Received: {config.target_ms} ms"
+        )
+    if config.lut.path is not None and config.target_madds is not None:
+        raise ConfigError(
+            "`target_madds` is for searches without a latency table. "
+            f"Received: {config.target_madds:g}, lut.path={config.lut.path}"
+        )
+
+
+def _inputs(config: Any) -> dict[str, Any]:
+    """What a search depends on beside its config."""
     path = config.lut.path
-    inputs = {"lut": None if path is None else artifacts.sha256(path)}
-    return Stage(workdir, search, loop.strategy, inputs)
+    return {"lut_sha256": None if path is None else artifacts.sha256(path)}
 
 
 def open_search(config: Any, workdir: str | os.PathLike) -> Search:
     """Returns a search as its newest checkpoint left it.
 
+    Nothing in the workdir is changed, so the search may still be running.
+
     Args:
         config: The config of the search.
         workdir: Its workdir.
+
+    Raises:
+        ArtifactError: when there is no checkpoint, or a damaged one.
+        ConfigError: when the checkpoint was made from another table.
     """
+    config = config.copy_and_resolve_references()
+    config.strategy = "default"
     search, loop = make_search(config, progress=False)
-    _stage(config, workdir, search, loop).restore()
+    if not Stage(workdir, search, loop, _inputs(config)).restore():
+        raise ArtifactError(
+            f"{workdir}: expected the checkpoint of a search, which is there "
+            "after its first epoch. Received: none"
+        )
     return search
+
+
+def _load_result(path: pathlib.Path, config: Any) -> SearchResult:
+    result = SearchResult.load(path)
+    found, ours = result.header.get("inputs"), _inputs(config)
+    if found != ours:
+        raise ConfigError(
+            f"{path}: expected the inputs that the result was made from, "
+            f"{found}. Received: {ours}"
+        )
+    return result
 
 
 def run_search(
@@ -76,14 +117,14 @@ def run_search(
     Args:
         config: A config such as those in `configs/`.
         workdir: Folder of the run: `config.json`, `log.jsonl`,
-            `checkpoints/`, `result.json`.
+            `checkpoints/`, `tensorboard/`, `result.json`.
         progress: Whether to show a progress bar.
 
     Returns:
         The result, which is also in `result.json`.
 
     Raises:
-        ConfigError: when the workdir belongs to another config.
+        ConfigError: when the workdir belongs to another config or table.
         LutMiss: with every operator that the latency table lacks.
         InfeasibleBudget: when the target cannot be reached.
     """
@@ -92,32 +133,23 @@ def run_search(
     if (folder / "config.json").exists():
         artifacts.claim_workdir(folder, config)
         if result_path.exists():
-            return SearchResult.load(result_path)
+            return _load_result(result_path, config)
     # Claimed only now: a target that is refused leaves no trace.
     search, loop = make_search(config, progress)
     artifacts.claim_workdir(folder, config)
-    stage = _stage(config, folder, search, loop)
-
-    def on_unit(done: int) -> None:
-        if not loop.is_open:
-            share = done / search.units
-            total = search.total_steps()
-            loop.expect(total, round(share * total), "search")
-
-    stage.run(on_unit)
-    loop.close()
-    archs, baseline, history = search.outcome()
-    table = config.lut.path is not None
+    inputs = _inputs(config)
+    Stage(folder, search, loop, inputs).run("search")
     header = {
         "algorithm": config.algorithm,
         "space": config.space,
         "seed": config.seed,
         "strategy": config.strategy,
         "versions": run_state.versions(),
-        "unit": "ms" if table else "madds_m",
+        "inputs": inputs,
+        "unit": "madds_m" if config.lut.path is None else "ms",
         "target": search.target,
     }
-    result = SearchResult(header, archs, baseline, history)
+    result = SearchResult(header, *search.outcome())
     if distribute.is_chief(loop.strategy):
         result.save(result_path)
     return result

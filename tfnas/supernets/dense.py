@@ -146,21 +146,15 @@ class DenseSupernet:
             for b, j in self.stack_rows
         ]
         norm = net_config.NORM_RES if residual else net_config.NORM_MBV2
-        self.tails = [
-            self._layer(
-                f"tail{b}",
-                [
-                    _supernet_block(
-                        net_config.tail_block(
-                            spec.tensor_width(b), spec.last_dim
-                        ),
-                        norm=norm,
-                    )
-                ],
-                space.shape(b), lambda _: False,
+        self.tails = []
+        for b in spec.incoming(spec.tail):
+            tail = net_config.tail_block(spec.tensor_width(b), spec.last_dim)
+            self.tails.append(
+                self._layer(
+                    f"tail{b}", [_supernet_block(tail, norm=norm)],
+                    space.shape(b), lambda _: False,
+                )
             )
-            for b in spec.incoming(spec.tail)
-        ]
         limit, draw = 1 / np.sqrt(spec.last_dim), stream(self._seed, "fc")
         kernel = draw.uniform(-limit, limit, (spec.last_dim, space.classes))
         bias = np.zeros(space.classes)

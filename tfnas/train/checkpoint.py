@@ -1,8 +1,8 @@
 """Saving and restoring a whole run, so that killed = undisturbed.
 
-A checkpoint is a folder: TensorFlow's bundle of the variables, and
-`manifest.json` with the run's plain state and the SHA-256 of every file. It
-is written under a temporary name and renamed when it is complete.
+A checkpoint is a folder: TensorFlow's bundle of the variables, `state.json`
+with the run's plain state, and `manifest.json` with the SHA-256 of every
+file. It is written under a temporary name and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -59,23 +59,34 @@ class Checkpoints:
 
         Returns:
             The checkpoint's folder.
+
+        Raises:
+            OSError: when it cannot be written (disk full, no permission);
+                the checkpoints before it stay as they are.
         """
         target = self.folder / f"epoch-{epoch:05d}"
         temporary = target.with_suffix(".tmp")
+        # A killed process may have left one.
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        self._bundle.write(str(temporary / "variables"))
-        files = {p.name: artifacts.sha256(p) for p in temporary.iterdir()}
-        artifacts.write_json(
-            temporary / "manifest.json",
-            {"format": FORMAT, "files": files, "state": dict(state)},
-        )
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
+        try:
+            self._write(temporary, state)
+            os.replace(temporary, target)
+        except tf.errors.OpError as error:
+            raise OSError(f"{target}: {error.message}") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
         for old in self.saved()[:-2]:
             shutil.rmtree(old)
         return target
+
+    def _write(self, folder: pathlib.Path, state: Mapping[str, Any]) -> None:
+        folder.mkdir(parents=True)
+        self._bundle.write(str(folder / "variables"))
+        artifacts.write_json(folder / "state.json", dict(state))
+        files = {p.name: artifacts.sha256(p) for p in sorted(folder.iterdir())}
+        artifacts.write_json(
+            folder / "manifest.json", {"format": FORMAT, "files": files}
+        )
 
     def restore(self) -> dict[str, Any] | None:
         """Loads the newest checkpoint into the variables.
@@ -90,20 +101,32 @@ class Checkpoints:
         saved = self.saved()
         if not saved:
             return None
-        manifest = artifacts.read_json(saved[-1] / "manifest.json", FORMAT)
-        for name, expected in manifest["files"].items():
-            path = saved[-1] / name
-            if artifacts.sha256(path) != expected:
-                raise ArtifactError(
-                    f"{path}: the file must have the SHA-256 of its "
-                    "manifest; it is damaged. Remove this checkpoint's "
-                    "folder to go on from the one before."
-                )
+        newest = saved[-1]
+        _check_files(newest)
+        state = artifacts.read_json(newest / "state.json")
         try:
-            status = self._bundle.read(str(saved[-1] / "variables"))
+            status = self._bundle.read(str(newest / "variables"))
             status.assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as e:
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise ArtifactError(
-                f"{saved[-1]}: does not fit this run's variables: {e}"
-            ) from e
-        return manifest["state"]
+                f"{newest}: does not fit this run's variables: {error}"
+            ) from error
+        return state
+
+
+def _check_files(folder: pathlib.Path) -> None:
+    path = folder / "manifest.json"
+    files = artifacts.read_json(path, FORMAT).get("files")
+    if not isinstance(files, dict) or "state.json" not in files:
+        raise ArtifactError(
+            f"{path}: field `files` must hold the SHA-256 of each file. "
+            f"Received: {files!r}"
+        )
+    for name, expected in files.items():
+        found = artifacts.sha256(folder / name)
+        if found != expected:
+            raise ArtifactError(
+                f"{folder / name}: the file is damaged: its SHA-256 must be "
+                f"{expected}. Received: {found}. Remove the folder {folder} "
+                "to go on from the checkpoint before it."
+            )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
+
 import tensorflow as tf
+
+from tfnas.errors import ConfigError
 
 NAMES = ("default", "mirrored", "multiworker", "tpu")
 
@@ -10,19 +15,20 @@ NAMES = ("default", "mirrored", "multiworker", "tpu")
 def strategy(name: str = "default") -> tf.distribute.Strategy:
     """Returns a distribution strategy.
 
+    Call it before TensorFlow computes anything: machines connect first.
+
     Args:
         name: `default` (one device), `mirrored` (all local devices),
             `multiworker` (machines named by the `TF_CONFIG` variable), or
             `tpu` (untested).
 
     Raises:
-        ValueError: for an unknown name.
+        ConfigError: for an unknown name, or without a usable `TF_CONFIG`.
     """
     if name == "default":
         return tf.distribute.get_strategy()
     if name == "mirrored":
-        gpus = tf.config.list_logical_devices("GPU")
-        if gpus:
+        if tf.config.list_logical_devices("GPU"):
             return tf.distribute.MirroredStrategy()
         # Several programs in one process clash in CPU collectives.
         return tf.distribute.MirroredStrategy(
@@ -30,13 +36,30 @@ def strategy(name: str = "default") -> tf.distribute.Strategy:
             cross_device_ops=tf.distribute.ReductionToOneDevice(),
         )
     if name == "multiworker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _multiworker()
     if name == "tpu":
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
         return tf.distribute.TPUStrategy(resolver)
-    raise ValueError(f"`name` must be one of {NAMES}. Received: {name=}")
+    raise ConfigError(f"`strategy` must be one of {NAMES}. Received: {name!r}")
+
+
+@functools.cache
+def _multiworker() -> tf.distribute.Strategy:
+    """Connects the machines, which a process can do once."""
+    try:
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        cluster = resolver.cluster_spec().as_dict()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"TF_CONFIG is not readable: {error}") from error
+    if not cluster or resolver.task_type not in cluster:
+        raise ConfigError(
+            "The strategy `multiworker` needs the environment variable "
+            "TF_CONFIG, which names all machines and this one. "
+            f"Received: TF_CONFIG={os.environ.get('TF_CONFIG')}"
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy(resolver)
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -44,10 +67,33 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
         return True
-    return resolver.task_type == "chief" or resolver.task_id == 0
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return resolver.task_id == 0
 
 
-def worker(strategy: tf.distribute.Strategy) -> int:
-    """Returns the number of this process among the workers, chief 0."""
-    resolver = strategy.cluster_resolver
-    return 0 if resolver is None else int(resolver.task_id or 0)
+def check_agree(
+    strategy: tf.distribute.Strategy, number: int, what: str
+) -> None:
+    """Checks that all machines hold the same number.
+
+    Raises:
+        ConfigError: when they do not.
+    """
+    if strategy.cluster_resolver is None:
+        return
+
+    def total() -> tf.Tensor:
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce("SUM", tf.constant(float(number)))
+
+    replicas = strategy.num_replicas_in_sync
+    sums = strategy.experimental_local_results(
+        tf.function(lambda: strategy.run(total))()
+    )
+    if float(sums[0]) != number * replicas:
+        raise ConfigError(
+            f"All machines must have the same {what}: is the workdir on a "
+            f"disk that they share? Received: {number} here, "
+            f"{float(sums[0]) / replicas:g} on average"
+        )

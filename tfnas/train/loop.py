@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +17,13 @@ from typing import Any
 import tensorflow as tf
 import tqdm
 
+from tfnas.errors import ConfigError
 from tfnas.errors import TfnasError
 from tfnas.supernets.base import Selected
 from tfnas.train.optimizers import Optimizer
+
+# Seconds between two states of the progress bar; a log file needs few.
+_TERMINAL_S, _FILE_S = 1.0, 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +60,10 @@ class Phase:
         after: `f(draw, values)` called after the update.
         augment: Name of the augmentation.
         shuffle: Whether the order of the examples changes by epoch.
+        bn_groups: Equal parts of one device's batch that are normalised
+            apart. With more parts than one over all replicas a last smaller
+            batch is left out. `None`: without batch statistics any batch
+            will do.
     """
 
     name: str
@@ -68,6 +77,7 @@ class Phase:
     after: Callable[[Any, Sequence[tf.Tensor]], None] | None = None
     augment: str = "none"
     shuffle: bool = True
+    bn_groups: int | None = 1
 
 
 class Loop:
@@ -93,18 +103,18 @@ class Loop:
         self._bar: tqdm.tqdm | None = None
 
     def expect(self, total_steps: int, done: int, title: str) -> None:
-        """Opens a progress bar over `total_steps` steps of all phases."""
-        if self._bar is not None:
-            self._bar.close()
+        """Opens a progress bar.
+
+        Args:
+            total_steps: Steps of all phases.
+            done: How many of them an earlier process did.
+            title: What is in progress.
+        """
         self._bar = tqdm.tqdm(
             total=total_steps, initial=done, desc=title, unit="step",
-            disable=not self._progress, mininterval=1.0,
+            disable=not self._progress,
+            mininterval=_TERMINAL_S if sys.stderr.isatty() else _FILE_S,
         )
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a progress bar is shown."""
-        return self._bar is not None
 
     def close(self) -> None:
         """Ends the progress bar."""
@@ -123,15 +133,18 @@ class Loop:
             The means over the pass: `loss`, and what the objective reports.
 
         Raises:
-            TfnasError: when the loss is not finite.
+            ConfigError: when the batch cannot be dealt out in equal parts.
+            TfnasError: when there is no batch, or the loss is not finite.
         """
         batches = phase.split.batches(
             phase.batch_size, seed=self.seed, epoch=epoch,
             augment=phase.augment, shuffle=phase.shuffle,
-            drop_remainder=self._drop_remainder(phase),
+            drop_remainder=self._parts(phase) > 1,
         )
         iterator = iter(self.strategy.experimental_distribute_dataset(batches))
-        step = self._functions.setdefault(phase.name, self._trace(phase))
+        if phase.name not in self._functions:
+            self._functions[phase.name] = self._step_function(phase)
+        step = self._functions[phase.name]
         done = self.steps.setdefault(phase.name, 0)
         totals = None
         for i in range(self.num_steps(phase)):
@@ -149,19 +162,27 @@ class Loop:
     def num_steps(self, phase: Phase) -> int:
         """Returns the number of steps of one pass of a phase."""
         return phase.split.num_batches(
-            phase.batch_size, self._drop_remainder(phase)
+            phase.batch_size, self._parts(phase) > 1
         )
 
-    def _drop_remainder(self, phase: Phase) -> bool:
-        """A last batch must not leave a training replica without examples."""
-        replicas = self.strategy.num_replicas_in_sync
-        return replicas > 1 and phase.optimizer is not None
+    def _parts(self, phase: Phase) -> int:
+        """Number of parts of a batch that are normalised apart."""
+        if phase.bn_groups is None:
+            return 1
+        parts = phase.bn_groups * self.strategy.num_replicas_in_sync
+        if phase.batch_size % parts:
+            raise ConfigError(
+                f"phase `{phase.name}`: `batch_size` must be a multiple of "
+                f"{parts}, the replicas times `bn_groups`. "
+                f"Received: batch_size={phase.batch_size}"
+            )
+        return parts
 
     def traces(self, phase: str) -> int:
         """Returns how often the step function of a phase was traced."""
         return self._functions[phase].experimental_get_tracing_count()
 
-    def _trace(self, phase: Phase) -> Callable:
+    def _step_function(self, phase: Phase) -> Callable:
         @tf.function(autograph=False, reduce_retracing=True)
         def step(iterator, number):
             draw = phase.draw(number)
@@ -178,8 +199,8 @@ class Loop:
 def _means(phase: Phase, epoch: int, totals: Any) -> dict[str, float]:
     if totals is None:
         raise TfnasError(
-            f"phase `{phase.name}` needs at least one batch. "
-            f"Received: {len(phase.split)} examples"
+            f"phase `{phase.name}` needs at least one batch. Received: "
+            f"{len(phase.split)} examples, batch_size={phase.batch_size}"
         )
     count = float(totals.pop("count"))
     result = {name: float(value) / count for name, value in totals.items()}

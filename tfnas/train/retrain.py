@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from tfnas.arch import Arch
 from tfnas.data import Dataset
 from tfnas.derive import build_model
 from tfnas.derive import load_weights
+from tfnas.derive import require_fit
 from tfnas.supernets.base import one_by_one
 from tfnas.train import distribute
 from tfnas.train import losses
@@ -64,7 +66,7 @@ class Retraining:
         )
         self._test = Phase(
             "test", dataset.test, config.batch_size, self._test_objective,
-            lambda draw: [], stateless=False, shuffle=False,
+            lambda draw: [], stateless=False, shuffle=False, bn_groups=None,
         )
 
     def _schedule(self, examples: int) -> schedules.Schedule:
@@ -92,20 +94,22 @@ class Retraining:
 
     @property
     def units(self) -> int:
+        """Number of epochs."""
         return self.config.epochs
 
-    def total_steps(self) -> int:
-        """Returns the number of steps of all units, for a progress bar."""
-        tests = len([e for e in range(self.units) if self._is_tested(e)])
-        return self.units * self.loop.num_steps(
-            self._train
-        ) + tests * self.loop.num_steps(self._test)
+    def unit_steps(self, unit: int) -> int:
+        """Returns the number of steps of an epoch."""
+        steps = self.loop.num_steps(self._train)
+        if self._is_tested(unit):
+            steps += self.loop.num_steps(self._test)
+        return steps
 
     def _is_tested(self, epoch: int) -> bool:
         last = epoch + 1 == self.config.epochs
         return last or (epoch + 1) % self.config.test_every == 0
 
     def run_unit(self, unit: int) -> list[dict[str, Any]]:
+        """Trains for an epoch; tests when it is time."""
         records = [
             {"phase": "train", "epoch": unit,
              **self.loop.run(self._train, unit)}
@@ -117,13 +121,16 @@ class Retraining:
         return records
 
     def state(self) -> dict[str, Any]:
+        """Returns the counters and the last test accuracy."""
         return {"steps": dict(self.loop.steps), "accuracy": self.accuracy}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` returned."""
         self.loop.steps.update(state["steps"])
         self.accuracy = state["accuracy"]
 
     def variables(self) -> dict[str, list]:
+        """Returns the model's variables and the optimizer's."""
         return {
             "model": [v.value for v in self.model.variables],
             "slots": self._optimizer.slots(),
@@ -150,25 +157,19 @@ def retrain(
         The trained model and its accuracy on the test images.
 
     Raises:
-        ConfigError: when the workdir belongs to another network or config.
+        ConfigError: when the workdir belongs to another network or config,
+            or the images are not those that the network takes.
     """
+    strategy = distribute.strategy(config.strategy)
+    require_fit(arch, dataset.image_shape, dataset.classes)
     claim = {"arch": arch.to_json(), "train": config.train,
              "data": config.data, "seed": config.seed,
              "inherited": weights is not None}
     folder = artifacts.claim_workdir(workdir, claim)
     run_state.start(config.seed)
-    strategy = distribute.strategy(config.strategy)
     loop = Loop(strategy, config.seed, progress)
     work = Retraining(arch, dataset, loop, config.train, weights)
-    stage = Stage(folder, work, strategy, {"arch": arch.id})
-
-    def on_unit(done: int) -> None:
-        if not loop.is_open and done < work.units:
-            total = work.total_steps()
-            loop.expect(total, round(done / work.units * total), title)
-
-    stage.run(on_unit)
-    loop.close()
+    Stage(folder, work, loop, {"arch": arch.id}).run(title)
     assert work.accuracy is not None  # the last epoch is tested
     if distribute.is_chief(strategy):
         artifacts.write_json(
@@ -177,3 +178,14 @@ def retrain(
              "versions": run_state.versions(), "seed": config.seed},
         )
     return work.model, work.accuracy
+
+
+def save_model(model: keras.Model, path: str | os.PathLike) -> None:
+    """Writes a `.keras` file, which takes the place of an old one at once."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        model.save(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,61 @@
+"""Searches and trainings that take seconds, on digits in a tiny space."""
+
+import dataclasses
+import pathlib
+
+from tests.cost.lut_tables import make_table
+from tests.dense_nets import MBV2
+from tfnas import spaces
+from tfnas.bin import configs
+from tfnas.spaces.dense import DenseSpace
+
+ROOT = pathlib.Path(__file__).parents[1]
+SPACE = "tiny@32"
+# 0 > 1, 1 > 2 3, 2 > 3 tail, 3 > tail.
+SPEC = dataclasses.replace(
+    MBV2,
+    input_size=32,
+    classes=10,
+    widths=(8, 12, 16, 20),
+    resolutions=(16, 8, 4, 4),
+    stages=(0, 1, 2, 2, 3),
+    layers=(0, 1, 1, 0),
+)
+
+spaces.base.register(
+    SPACE,
+    lambda classes=None, input_shape=None: DenseSpace(
+        SPACE, SPEC, classes, input_shape
+    ),
+)
+
+
+def make_config(**fields):
+    """Returns a micro config; fields are given as `search__epochs=3`."""
+    config = configs.load(f"{ROOT}/configs/densenas_mbv2.py:local")
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(
+        {
+            "space": SPACE,
+            "data.limit_train": 70,
+            "data.limit_test": 30,
+            "search.epochs": 3,
+            "search.arch_update_epoch": 1,
+            "search.val_start_epoch": 2,
+            "search.batch_size": 16,
+            "search.random_archs": 2,
+            "train.epochs": 2,
+            "train.batch_size": 16,
+            "train.test_every": 1,
+        }
+    )
+    config.update_from_flattened_dict(
+        {name.replace("__", "."): value for name, value in fields.items()}
+    )
+    return config
+
+
+def write_table(path, space=SPACE):
+    """Writes a latency table that covers a space; returns the path."""
+    make_table(spaces.get(space).lut_keys()).save(path)
+    return str(path)
