@@ -30,29 +30,36 @@ spaces.base.register(
 )
 
 
+CONFIG = f"{ROOT}/configs/densenas_mbv2.py:local"
+# With batches of 16 every pass ends with a smaller batch.
+FIELDS = {
+    "space": SPACE,
+    "data.limit_train": 70,
+    "data.limit_test": 30,
+    "search.epochs": 3,
+    "search.arch_update_epoch": 1,
+    "search.val_start_epoch": 2,
+    "search.batch_size": 16,
+    "search.random_archs": 2,
+    "train.epochs": 2,
+    "train.batch_size": 16,
+    "train.test_every": 1,
+}
+
+
 def make_config(**fields):
     """Returns a micro config; fields are given as `search__epochs=3`."""
-    config = configs.load(f"{ROOT}/configs/densenas_mbv2.py:local")
-    config = config.copy_and_resolve_references()
-    config.update_from_flattened_dict(
-        {
-            "space": SPACE,
-            "data.limit_train": 70,
-            "data.limit_test": 30,
-            "search.epochs": 3,
-            "search.arch_update_epoch": 1,
-            "search.val_start_epoch": 2,
-            "search.batch_size": 16,
-            "search.random_archs": 2,
-            "train.epochs": 2,
-            "train.batch_size": 16,
-            "train.test_every": 1,
-        }
-    )
-    config.update_from_flattened_dict(
-        {name.replace("__", "."): value for name, value in fields.items()}
-    )
+    config = configs.load(CONFIG).copy_and_resolve_references()
+    changes = {name.replace("__", "."): v for name, v in fields.items()}
+    config.update_from_flattened_dict({**FIELDS, **changes})
     return config
+
+
+def make_flags(**fields):
+    """Returns the command line that gives `make_config(**fields)`."""
+    changes = {name.replace("__", "."): v for name, v in fields.items()}
+    words = [f"--config.{k}={v}" for k, v in {**FIELDS, **changes}.items()]
+    return [f"--config={CONFIG}", *words]
 
 
 def write_table(path, space=SPACE):

@@ -8,6 +8,8 @@ machine that is busy with other things. Times of one thread are CPU time.
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import os
 from typing import Any
 
@@ -20,6 +22,7 @@ from tflite_bench import stats
 from tflite_bench.device import HostDevice
 from tflite_bench.device import Measurement
 from tflite_bench.footprint import footprint
+from tflite_bench.profile import profile
 from tfnas import artifacts
 from tfnas import cli
 
@@ -38,6 +41,9 @@ _ROUNDS = flags.DEFINE_integer(
     "rounds", 50, "Rounds; each visits every model once.", lower_bound=2
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the order of the visits.")
+_PROFILE = flags.DEFINE_bool(
+    "profile", False, "Also time the operators inside (runtime litert only)."
+)
 _JSON = flags.DEFINE_string("json", None, "Also write the figures here.")
 FORMAT = "tflite-bench/1"
 
@@ -131,13 +137,35 @@ def _table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _profile_table(model: dict[str, Any]) -> str:
+    """Returns the kinds of operators of a model, the slowest first."""
+    totals: collections.Counter[str] = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
+    for op in model["profile"]:
+        totals[op["kind"]] += op["mean_ms"]
+        counts[op["kind"]] += 1
+    whole = max(sum(totals.values()), 1e-9)
+    lines = [f"inside {model['file']} (wall time):"]
+    lines += [
+        f"{ms:9.4f} {ms / whole:6.1%}  {counts[kind]:3} x {kind}"
+        for kind, ms in totals.most_common()
+    ]
+    return "\n".join(lines)
+
+
 def main(argv: list[str]) -> None:
     """Times the models that the command line names."""
     if not argv[1:]:
         raise app.UsageError("Expected one .tflite file or more.")
     device = HostDevice(_RUNTIME.value, _THREADS.value, _XNNPACK.value)
+    if _PROFILE.value and (_RUNTIME.value != "litert" or not _XNNPACK.value):
+        raise app.UsageError("--profile needs --runtime=litert --xnnpack.")
     result = bench(argv[1:], device, _ROUNDS.value, _SEED.value)
     print(_table(result))
+    for model in result["models"] if _PROFILE.value else ():
+        times = profile(model["file"], _ROUNDS.value)
+        model["profile"] = [dataclasses.asdict(time) for time in times]
+        print(_profile_table(model))
     if _JSON.value:
         artifacts.write_json(_JSON.value, result)
 

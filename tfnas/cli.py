@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from absl import app
 from absl import flags
+from absl import logging
 
 from tfnas.errors import TfnasError
 
@@ -75,7 +76,9 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow without the chatter of its start."""
+    """Imports TensorFlow without the chatter of its start and of its work."""
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
     with quiet():
         import tensorflow as tf
 

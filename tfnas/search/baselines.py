@@ -65,6 +65,7 @@ def _descend(
         if left == 0:
             break
         near = space.random_neighbor(arch, step)
-        if excess(near) <= left:
-            arch, left = near, excess(near)
+        more = excess(near)
+        if more <= left:
+            arch, left = near, more
     return arch

@@ -60,6 +60,11 @@ class DenseNAS(Search):
         target: Cost to aim at, in the unit of the costs, or `None`.
         skip_costs: The costs that the search sees, where they differ from
             `costs` by `skip_reg`.
+
+    Attributes:
+        net: The supernet.
+        phases: What it does with the loop, by name: `"weights"`, `"arch"`,
+            `"valid"` and `"score"`.
     """
 
     def __init__(

@@ -98,7 +98,7 @@ class Loop:
     ):
         self.strategy, self.seed = strategy, seed
         self.steps: dict[str, int] = {}
-        self._functions: dict[str, Callable] = {}
+        self._functions: dict[str, Any] = {}
         self._progress = progress
         self._bar: tqdm.tqdm | None = None
 
@@ -158,6 +158,29 @@ class Loop:
             if self._bar is not None:
                 self._bar.update()
         return _means(phase, epoch, totals)
+
+    def average(self, variables: Sequence[Any]) -> None:
+        """Gives all devices the mean of what each of them holds.
+
+        Args:
+            variables: Those that the devices update apart, such as the
+                moving statistics of Keras' batch normalisation.
+        """
+        if self.strategy.num_replicas_in_sync == 1:
+            return
+
+        def update() -> None:
+            context = tf.distribute.get_replica_context()
+            means = context.all_reduce(
+                tf.distribute.ReduceOp.MEAN,
+                [v.read_value() for v in variables],
+            )
+            for variable, mean in zip(variables, means, strict=True):
+                tf.raw_ops.AssignVariableOp(
+                    resource=variable.handle, value=mean
+                )
+
+        tf.function(lambda: self.strategy.run(update), autograph=False)()
 
     def num_steps(self, phase: Phase) -> int:
         """Returns the number of steps of one pass of a phase."""

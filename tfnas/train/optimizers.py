@@ -74,6 +74,12 @@ def _where(gate: tf.Tensor | None, on: Any, off: float) -> tf.Tensor:
     return on if gate is None else tf.where(gate, on, off)
 
 
+def _bias_correction(beta: float, step: tf.Tensor) -> tf.Tensor:
+    """In float64 as `1 - 0.999` has few digits in float32."""
+    time = tf.cast(step + 1, tf.float64)
+    return tf.cast(1 / (1 - beta**time), tf.float32)
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum.
 
@@ -193,9 +199,9 @@ class Adam(Optimizer):
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
     def apply(self, chosen, values, gradients, step) -> None:
-        rate, time = self.schedule(step), tf.cast(step + 1, tf.float32)
-        first_scale = 1 / (1 - self.beta1**time)
-        second_scale = 1 / (1 - self.beta2**time)
+        rate = self.schedule(step)
+        first_scale = _bias_correction(self.beta1, step)
+        second_scale = _bias_correction(self.beta2, step)
         for s, value, gradient in zip(
             chosen, values, gradients, strict=True
         ):

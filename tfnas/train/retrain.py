@@ -110,10 +110,9 @@ class Retraining:
 
     def run_unit(self, unit: int) -> list[dict[str, Any]]:
         """Trains for an epoch; tests when it is time."""
-        records = [
-            {"phase": "train", "epoch": unit,
-             **self.loop.run(self._train, unit)}
-        ]
+        means = self.loop.run(self._train, unit)
+        self.loop.average([v.value for v in self.model.non_trainable_variables])
+        records = [{"phase": "train", "epoch": unit, **means}]
         if self._is_tested(unit):
             means = self.loop.run(self._test, 0)
             self.accuracy = means["accuracy"]

@@ -1,0 +1,202 @@
+"""Time of each operator inside a model, as the runtime itself sees it.
+
+    python -m tflite_bench.profile MODEL RUNS
+
+Goes through the C interface of LiteRT, the only one that gives it. That runs
+in a process of its own: the interface belongs to one version of the library,
+and a mistake there is a crash.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tfnas.errors import ConfigError
+from tfnas.errors import DeviceError
+
+_TIMEOUT_S = 600
+_CPU = 1
+_TENSOR_TYPE_BYTES = 512  # more than the library's struct has
+_RUN_ORDER = re.compile(r"=+ Run Order =+\n(.*?)\n\n", re.DOTALL)
+_HEADER = re.compile(r"\[([^\]]+)\]")
+
+
+@dataclasses.dataclass(frozen=True)
+class OpTime:
+    """One operator of a model.
+
+    Args:
+        kind: What the runtime made of it.
+        mean_ms: Mean wall time of a run, in whole microseconds.
+    """
+
+    kind: str
+    mean_ms: float
+
+
+def profile(path: str | os.PathLike, runs: int = 50) -> list[OpTime]:
+    """Profiles a model with LiteRT and XNNPACK on one thread.
+
+    Args:
+        path: The `.tflite` file.
+        runs: Number of runs to take the mean of.
+
+    Returns:
+        The operators in the order they run.
+
+    Raises:
+        ConfigError: when LiteRT is not installed.
+        DeviceError: when the process fails, or says what we cannot read.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "tflite_bench.profile", str(path), str(runs)],
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+    )
+    if done.returncode:
+        raise DeviceError(
+            f"{path}: the profiling process ended with {done.returncode}:\n"
+            f"{done.stderr[-2000:]}"
+        )
+    return parse(json.loads(done.stdout.splitlines()[-1]))
+
+
+def parse(text: str) -> list[OpTime]:
+    """Reads the summary that the runtime prints.
+
+    Raises:
+        DeviceError: when it does not look as expected.
+    """
+    found = _RUN_ORDER.search(text)
+    header, *rows = found[1].splitlines() if found else ["", ""]
+    names = _HEADER.findall(header)
+    try:
+        kind, mean_ms = names.index("node type"), names.index("avg ms")
+        cells = [re.split(r"\s{2,}|\t", row.strip()) for row in rows]
+        times = [OpTime(row[kind], float(row[mean_ms])) for row in cells]
+    except (ValueError, IndexError) as error:
+        raise DeviceError(
+            "Expected a table with the columns [node type] and [avg ms]. "
+            f"Received: {text[:300]!r}"
+        ) from error
+    return times
+
+
+class _Library:
+    """The calls that a profile needs; each answers with a status."""
+
+    def __init__(self) -> None:
+        try:
+            import ai_edge_litert
+        except ImportError as error:
+            raise ConfigError(
+                "Expected the Python package ai-edge-litert to be installed."
+            ) from error
+        folder = pathlib.Path(next(iter(ai_edge_litert.__path__)))
+        self._library = ctypes.CDLL(str(folder / "libLiteRt.so"))
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        function = getattr(self._library, f"LiteRt{name}", None)
+        if function is None:
+            raise DeviceError(f"This LiteRT has no function LiteRt{name}.")
+
+        def call(*args: Any) -> None:
+            status = function(*args)
+            if status:
+                raise DeviceError(
+                    f"LiteRt{name} failed with status {status}."
+                )
+
+        return call
+
+    def made(self, name: str, *args: Any) -> ctypes.c_void_p:
+        """Returns what a function hands out through its last argument."""
+        handle = ctypes.c_void_p()
+        getattr(self, name)(*args, ctypes.byref(handle))
+        return handle
+
+
+def summary(path: str, runs: int) -> str:
+    """Returns the runtime's own summary of some runs of a model."""
+    lite = _Library()
+    environment = lite.made("CreateEnvironment", 0, None)
+    model = lite.made("CreateModelFromFile", environment, path.encode())
+    compiled = lite.made(
+        "CreateCompiledModel", environment, model, _options(lite)
+    )
+    signature = lite.made("GetModelSignature", model, ctypes.c_size_t(0))
+    inputs, outputs = (
+        _buffers(lite, environment, compiled, signature, side)
+        for side in ("Input", "Output")
+    )
+    profiler = lite.made("CompiledModelGetProfiler", compiled)
+
+    def run() -> None:
+        lite.RunCompiledModel(
+            compiled, ctypes.c_size_t(0),
+            ctypes.c_size_t(len(inputs)), inputs,
+            ctypes.c_size_t(len(outputs)), outputs,
+        )
+
+    run()
+    lite.StartProfiler(profiler)
+    for _ in range(runs):
+        run()
+    lite.StopProfiler(profiler)
+    text = lite.made("GetProfileSummary", profiler, compiled)
+    return ctypes.string_at(text.value or 0).decode()
+
+
+def _options(lite: _Library) -> ctypes.c_void_p:
+    """Options for the CPU, with the profiler on."""
+    options = lite.made("CreateOptions")
+    lite.SetOptionsHardwareAccelerators(options, _CPU)
+    # The library frees the text itself, so it must come from malloc.
+    libc = ctypes.CDLL(None)
+    libc.strdup.restype = ctypes.c_void_p
+    text = ctypes.c_void_p(libc.strdup(b"enable_profiling = true"))
+    profiling = lite.made(
+        "CreateOpaqueOptions", b"runtime_options_string", text,
+        ctypes.cast(libc.free, ctypes.c_void_p),
+    )
+    lite.AddOpaqueOptions(options, profiling)
+    return options
+
+
+def _buffers(
+    lite: _Library, environment: Any, compiled: Any, signature: Any, side: str
+) -> Any:
+    """Returns the buffers of all inputs or outputs as a C array."""
+    count = ctypes.c_size_t()
+    getattr(lite, f"GetNumSignature{side}s")(signature, ctypes.byref(count))
+    buffers = (ctypes.c_void_p * count.value)()
+    for i in range(count.value):
+        index = ctypes.c_size_t(i)
+        tensor = lite.made(
+            f"GetSignature{side}TensorByIndex", signature, index
+        )
+        kind = ctypes.create_string_buffer(_TENSOR_TYPE_BYTES)
+        lite.GetRankedTensorType(tensor, kind)
+        wanted = lite.made(
+            f"GetCompiledModel{side}BufferRequirements", compiled,
+            ctypes.c_size_t(0), index,
+        )
+        buffers[i] = lite.made(
+            "CreateManagedTensorBufferFromRequirements", environment, kind,
+            wanted,
+        )
+    return buffers
+
+
+if __name__ == "__main__":
+    print(json.dumps(summary(sys.argv[1], int(sys.argv[2]))))
