@@ -62,6 +62,7 @@ def _published() -> config_dict.ConfigDict:
     config.train = _train()
 
     config.run = config_dict.ConfigDict()
+    config.run.rounds = 1  # searches; each calibrates the table of the next
     config.run.target_quantile = 0.5  # of random networks, with no target
     config.run.random_networks = 1
     config.run.bench_rounds = 50

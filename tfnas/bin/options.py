@@ -57,7 +57,7 @@ def merge(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
     for field, flag in (
         ("space", "space"), ("lut.path", "lut"), ("seed", "seed"),
         ("strategy", "strategy"), ("target_ms", "target_ms"),
-        ("target_madds", "target_madds"),
+        ("target_madds", "target_madds"), ("run.rounds", "rounds"),
     ):
         value = flags.FLAGS[flag].value if flag in flags.FLAGS else None
         if value is not None:

@@ -4,8 +4,9 @@
 
 Measures the operators of the space on the device, searches under that table,
 trains the network found and a random one of the same latency, exports both to
-float32 and int8, times the files, and writes `report.html`. A run that was
-killed goes on when the same command is given again.
+float32 and int8, times the files, and writes `report.html`. With `--rounds=2`
+the measured networks calibrate the table and the search runs again. A run that
+was killed goes on when the same command is given again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from absl import flags
 
 from tfnas import artifacts
 from tfnas import cli
@@ -23,14 +25,20 @@ from tfnas.arch import Arch
 from tfnas.bin import configs
 from tfnas.bin import options
 from tfnas.bin import tables
+from tfnas.cost.calibration import calibrate
 from tfnas.cost.counting import count
 from tfnas.cost.lut import LatencyTable
+from tfnas.cost.lut_fields import MeasuredNet
 from tfnas.errors import ConfigError
 
 _CONFIG = configs.define_config()
 _WORKDIR = options.define_workdir()
 options.define_target()
 options.define_overrides()
+flags.DEFINE_integer(
+    "rounds", None, "Searches; before each but the first the table is "
+    "calibrated with the networks measured so far.", lower_bound=1,
+)
 
 DTYPES = ("float32", "int8")
 _REPRESENTATIVE = 200  # images that set the int8 ranges
@@ -71,13 +79,25 @@ def main(argv: list[str]) -> None:
     dataset = data.load(config.data)
     space = spaces.get(config.space, dataset.classes, dataset.image_shape)
     table = measure_operators(config, space, folder)
-    nets = search(config, space, table, folder)
-    # Only now: after a target that is refused, another one may be tried on
-    # the same table. (Each stage claims its own folder.)
-    artifacts.claim_workdir(folder, config)
-    for net in nets:
-        train_and_export(config, dataset, table, net)
-    measure_networks(config, table, nets, folder)
+    target_ms = config.target_ms
+    if target_ms is None:
+        target_ms = quantile_ms(space, table, config)
+    now = table
+    nets: list[Net] = []
+    for number in range(1, config.run.rounds + 1):
+        last = number == config.run.rounds
+        here = folder if last else folder / f"round-{number}"
+        found = search(config, now, target_ms, folder, here)
+        # Only now: after a target that is refused, another one may be tried
+        # on the same table. (Each stage claims its own folder.)
+        artifacts.claim_workdir(folder, config)
+        for net in found:
+            train_and_export(config, dataset, now, net)
+        nets += [net for net in found if net not in nets]
+        measure_networks(config, now, nets, folder, here)
+        if not last:
+            path = folder / "lut" / f"table-{number + 1}.json"
+            now = recalibrate(table, nets, here, path)
 
     from tfnas import report
 
@@ -129,23 +149,30 @@ def measure_operators(
                 strict=False,
             )
     table = LatencyTable.load(path)
+    device = tables.get_device(config.lut.device).describe()["device"]
+    table.require(config.lut.dtype, device)
     table.require_rows(space.lut_keys())
     return table
 
 
 def search(
-    config: Any, space: spaces.Space, table: LatencyTable,
-    folder: pathlib.Path,
+    config: Any, table: LatencyTable, target_ms: float, folder: pathlib.Path,
+    here: pathlib.Path,
 ) -> list[Net]:
-    """Searches under the table; returns the result and random networks."""
+    """Searches under the table; returns the result and random networks.
+
+    Args:
+        config: The whole config.
+        table: The latency table, as it was loaded.
+        target_ms: Latency to aim at.
+        folder: The run's workdir.
+        here: Folder of this round.
+    """
     from tfnas.search import run_search
 
     config = config.copy_and_resolve_references()
-    if config.lut.path is None:
-        config.lut.path = str(folder / "lut" / "table.json")
-    if config.target_ms is None:
-        config.target_ms = quantile_ms(space, table, config)
-    result = run_search(config, folder / "search")
+    config.lut.path, config.target_ms = table.source, target_ms
+    result = run_search(config, here / "search")
     best = result.archs[0]
     others = [f for f in result.baseline if f.arch.id != best.arch.id]
     nets = []
@@ -154,6 +181,33 @@ def search(
         nets.append(Net(found.arch, found.role, target))
         found.arch.save(target / "arch.json")
     return nets
+
+
+def recalibrate(
+    table: LatencyTable, nets: list[Net], here: pathlib.Path,
+    path: pathlib.Path,
+) -> LatencyTable:
+    """Returns the table calibrated with the networks of the rounds too.
+
+    Args:
+        table: The table as it was built.
+        nets: The networks of the rounds so far.
+        here: Folder of the round, with its `bench.json`.
+        path: Where the new table is saved.
+    """
+    if not path.exists():
+        bench = artifacts.read_json(here / "bench" / "bench.json")
+        archs = {net.arch.id: net.arch for net in nets}
+        new = [
+            MeasuredNet(
+                archs[m["arch_id"]], m["measured_ms"], m["spread"],
+                m["rounds"],
+            )
+            for m in bench["models"]
+            if m["dtype"] == table.dtype
+        ]
+        calibrate(table, [*table.networks, *new]).save(path)
+    return LatencyTable.load(path)
 
 
 def quantile_ms(
@@ -218,10 +272,11 @@ def train_and_export(
 
 
 def measure_networks(
-    config: Any, table: LatencyTable, nets: list[Net], folder: pathlib.Path
+    config: Any, table: LatencyTable, nets: list[Net], folder: pathlib.Path,
+    here: pathlib.Path,
 ) -> None:
     """Times the exported files side by side and writes `bench.json`."""
-    path = folder / "bench" / "bench.json"
+    path = here / "bench" / "bench.json"
     if path.exists():
         return
     device = tables.get_device(config.lut.device)
@@ -241,6 +296,7 @@ def measure_networks(
             ),
             "measured_ms": measurement.latency_ms,
             "spread": measurement.spread,
+            "rounds": len(measurement.samples_ms),
         }
         for (net, dtype), measurement in zip(jobs, measured, strict=True)
     ]

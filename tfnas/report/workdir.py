@@ -140,8 +140,11 @@ def read(workdir: str | Path) -> Run:
         )
     config = _optional(path / "config.json") or _optional(stage / "config.json")
     bench = _optional(path / "bench" / "bench.json", "tfnas-bench/1")
-    table = path / "lut" / "table.json"
-    lut = LatencyTable.load(table) if table.exists() else None
+    # Later rounds of a run add table-2.json and so on.
+    tables = sorted(
+        path.glob("lut/table*.json"), key=lambda p: (len(p.name), p.name)
+    )
+    lut = LatencyTable.load(tables[-1]) if tables else None
     return Run(
         path=path,
         config=config.values if config else None,

@@ -48,8 +48,10 @@ def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:
     dataset = data.load(config.data)
     splits = dataset.search_splits(config.search.split, config.seed)
     space = spaces.get(config.space, dataset.classes, dataset.image_shape)
-    path = config.lut.path
-    table = None if path is None else LatencyTable.load(path)
+    table = None
+    if config.lut.path is not None:
+        table = LatencyTable.load(config.lut.path)
+        table.require(dtype=config.lut.dtype)
     loop = Loop(strategy, config.seed, progress)
     build = SEARCHES.get(config.algorithm)
     return build(config, space, splits, loop, table), loop
