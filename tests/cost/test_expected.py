@@ -220,6 +220,8 @@ def test_its_gradients_are_finite_differences():
         )
     gradients = [g.numpy() for g in tape.gradient(cost, inputs)]
 
+    step = 1e-4
+
     def walks(argument, more, less, step):
         moved = [x.copy() for x in points]
         moved[argument][more] += step
@@ -229,7 +231,6 @@ def test_its_gradients_are_finite_differences():
         )
 
     for argument, more, less in shifts(spec, heads, stacks):
-        step = 1e-4
         truth = walks(argument, more, less, step)
         truth -= walks(argument, more, less, -step)
         ours = gradients[argument][more] - gradients[argument][less]

@@ -13,7 +13,6 @@ from tests.cost.lut_tables import make_table
 from tests.search.tiny_search import BATCH
 from tests.search.tiny_search import make_search
 from tfnas import derive
-from tfnas.arch import Arch
 from tfnas.cost.counting import count
 from tfnas.cost.dense_costs import DenseCosts
 from tfnas.cost.objective import reachable
@@ -50,17 +49,24 @@ def sampled(search, draw):
     return weights | {slot(w.deref(), "momentum").ref() for w in weights}
 
 
-def test_a_weight_step_changes_what_it_sampled_and_nothing_else():
-    search = make_search()
+@pytest.mark.parametrize("unsampled", ["active", "dense"])
+def test_a_weight_step_changes_what_it_sampled_and_nothing_else(unsampled):
+    search = make_search(weights={"unsampled": unsampled})
+    optimizer = search.weight_optimizer
+    moving = set()
     variables = [
-        *search.net.variables, *search.weight_optimizer.slots(),
+        *search.net.variables,
+        *[optimizer.slot(v, "momentum") for v in search.net.variables],
         *search.net.arch.as_list(), *search.arch_optimizer.slots(),
     ]
     for step in range(2):
         draw = draw_of(search.phases["weights"], step)
         before = values(variables)
         search.loop.run(search.phases["weights"], step)
-        assert changed(before, variables) == sampled(search, draw)
+        # Published: what was sampled once goes on with momentum and decay.
+        moving = moving if unsampled == "dense" else set()
+        moving |= sampled(search, draw)
+        assert changed(before, variables) == moving
     assert search.loop.traces("weights") == 1
 
 

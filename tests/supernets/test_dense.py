@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import tfnas
 from tests import dense_nets
+from tests.published_nets import NETS
 from tfnas import derive
 from tfnas import spaces
 from tfnas.supernets.dense import DenseSupernet
@@ -88,6 +89,27 @@ def test_one_path_is_the_derived_network(name):
         assert_close(logits, derived(net, arch)(x, training=True))
         sparse = single(net, choice, x, sparse=True)
         assert_close(sparse, logits, 1e-6)
+
+
+@pytest.mark.slow  # builds 90 M weights
+@pytest.mark.parametrize("net", ["A", "B", "C"])
+def test_published_networks_are_paths_of_the_full_supernet(net, full):
+    x, arch = images(full.space), full.space.decode(NETS[net].text)
+    logits = single(full, full.space.to_choice(arch), x, sparse=True)
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("float64")
+        exact = derived(full, arch)(x.astype("float64"), training=True)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    # In float32 so deep a Keras network is 3e-5 off too, on batch statistics.
+    assert_close(logits, exact, 1e-4)
+
+
+@pytest.fixture(scope="module")
+def full():
+    shape = (64, 64, 3)
+    return DenseSupernet(spaces.get("densenas_mbv2", 100, shape), seed=0)
 
 
 @pytest.mark.parametrize("name", ["densenas_resnet@32", "BOTTLENECK"])

@@ -103,7 +103,8 @@ def test_a_choice_reads_the_weights_of_its_op(op):
 
 
 def test_candidates_of_different_forms_are_refused():
-    blocks = [SPACE.head(1, 2, "mbconv_k3_t3"), SPACE.head(1, 2, "mbconv_k3_t1")]
+    names = ("mbconv_k3_t3", "mbconv_k3_t1")
+    blocks = [SPACE.head(1, 2, name) for name in names]
     with pytest.raises(ValueError, match="one form. Received: .*mbconv"):
         MixedLayer("layer", blocks, SPACE.shape(1), 0, LayerFunctions(1))
 

@@ -1,0 +1,1 @@
+"""Times `.tflite` models on phones and boards that are reached over adb."""
