@@ -130,8 +130,8 @@ class Tool:
         runtime = {
             "tflite": {
                 "name": pathlib.Path(self.binary).name,
-                "version": self._version(),
                 "sha256": self.sha256,
+                "version": self._version(),
             },
             "threads": self.options.threads,
             "delegate": self.options.provenance,

@@ -86,7 +86,7 @@ class Progress:
     last reading, as a kill leaves them, are decided on by the next one.
 
     Args:
-        jobs: Digest of each model and a seed name the campaign.
+        digests: Of the models; with the seed they name the campaign.
         rounds: Number of rounds.
         seed: Of their order.
         journal: Where to write; `None` keeps nothing.
@@ -120,10 +120,12 @@ class Progress:
 
     def _take(self, record: Mapping[str, Any]) -> None:
         try:
-            if record["campaign"] == self._name and "run" in record:
+            if record["campaign"] != self._name:
+                return
+            if "run" in record:
                 number, i = record["place"]
                 self._pending[number, i] = Run(**record["run"])
-            elif "reference_ms" in record:
+            else:
                 self._settle(record)
         except (KeyError, TypeError, ValueError) as error:
             path = self._journal.path if self._journal else "journal"

@@ -21,7 +21,14 @@ for core in /sys/devices/system/cpu/cpu[0-9]*; do
         $(cat "$core/cpufreq/scaling_governor")
 done 2>/dev/null
 """
-_ZONES = "cat /sys/class/thermal/thermal_zone*/temp 2>/dev/null"
+_NEXT = "\ntfnas-next\n"
+_STATE = f"""
+dumpsys thermalservice
+echo "{_NEXT}"
+dumpsys battery
+echo "{_NEXT}"
+cat /sys/class/thermal/thermal_zone*/temp
+"""
 _CORE = re.compile(r"/cpu([0-9]+)(?: ([0-9]+))?(?: (\S+))?$")
 _PROPERTY = re.compile(r"^\[(.+?)\]: \[(.*)\]$", re.MULTILINE)
 _CHIP = ("ro.soc.model", "ro.board.platform", "ro.hardware")
@@ -148,9 +155,8 @@ class State:
 
 def state(adb: Adb) -> State:
     """Returns how a phone is doing."""
-    thermal = adb.shell(["dumpsys", "thermalservice"], check=False).stdout
-    battery = adb.shell(["dumpsys", "battery"], check=False).stdout
-    zones = adb.shell(["sh", "-c", _ZONES], check=False).stdout
+    text = adb.shell(["sh", "-c", _STATE], check=False).stdout
+    thermal, battery, zones = text.split(_NEXT)
     return parse_state(thermal, battery, zones)
 
 

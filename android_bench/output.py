@@ -15,7 +15,9 @@ from typing import Any
 
 from tfnas.errors import DeviceError
 
-_PREFIX = re.compile(r"^(?:.*?\bI[/ ]\s*\w+\s*(?:\(\s*\d+\))?\s*: )?(?:INFO: )?")
+_PREFIX = re.compile(
+    r"^(?:.*?\b[IWE][/ ]\s*\w+\s*(?:\(\s*\d+\))?\s*: )?(?:INFO: )?"
+)
 _PAIR = re.compile(r"(\w+)=([-+.\w]+)")
 _OLD_SUMMARY = "Timings (microseconds): "
 # Old releases call the measurement `no stats` or `Inference`.
@@ -32,6 +34,7 @@ _DELEGATED = re.compile(
 _FAILED = ("ERROR: ", "Benchmarking failed", "Failed to apply")
 _BANNER = re.compile(r"^=+ (.+?) =+$")
 _HEADING = re.compile(r"\[([^\]]+)\]")
+_CELL = re.compile(r"\t\s*|\s{2,}")
 _SHOWN = 600
 
 
@@ -201,7 +204,7 @@ def _ops(lines: Sequence[str]) -> tuple[OpTime, ...]:
 
 
 def _op(line: str, columns: Sequence[str], delegated: bool) -> OpTime:
-    cells = [cell.strip() for cell in re.split(r"\t", line.strip())]
+    cells = [cell.strip() for cell in _CELL.split(line.strip())]
     row = dict(zip(columns, cells, strict=False))  # a name may be empty
     mean_ms = float(row["avg ms"])
     return OpTime(row["node type"], row.get("Name", ""), mean_ms, delegated)
@@ -221,11 +224,12 @@ def _parse_json(value: Any) -> Report:
     if inference is None or not 0 < inference.min_us <= inference.avg_us:
         raise ValueError(f"impossible figures {value['inference']}")
     # The runner passes the runtime's own table on, as text.
+    profile = value.get("profile", "").splitlines()
     return Report(
         inference,
         warm_up,
         float(value["init_us"]),
         value.get("peak_mb"),
         value.get("delegate_nodes"),
-        _ops(["Profiling Info for runs", *value.get("profile", "").split("\n")]),
+        _ops(["Profiling Info for runs", *profile]),
     )

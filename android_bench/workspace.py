@@ -35,7 +35,16 @@ shift
 "$@"
 rm -rf "$0"
 """
-_START = 'setsid sh -c "$@" < /dev/null > /dev/null 2>&1 &'
+# Words are the watchdog's; returns when it runs on its own.
+_START = """
+setsid sh -c "$@" < /dev/null > /dev/null 2>&1 &
+tries=0
+while [ ! -s "$2/watchdog" ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 200 ] || exit 1
+    sleep 0.05
+done
+"""
 # What a run that lost its connection left behind must not run beside it.
 _RUN = """
 kill -9 $(cat "$0"/running) 2>/dev/null

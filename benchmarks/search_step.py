@@ -16,8 +16,9 @@ import pathlib
 import resource
 import time
 
-from absl import app
 from absl import flags
+
+from tfnas import cli
 
 _SIZE = flags.DEFINE_integer("size", 64, "Image side in pixels.")
 _BATCH = flags.DEFINE_integer("batch", 16, "Images of a step.")
@@ -90,6 +91,7 @@ def main(argv):
     """Runs the benchmark."""
     del argv
     start = time.monotonic()
+    cli.load_tensorflow()
     from tfnas.train import distribute
     from tfnas.train import run_state
     from tfnas.train.loop import Loop
@@ -127,4 +129,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

@@ -53,7 +53,9 @@ def _published() -> config_dict.ConfigDict:
 
     config.lut = config_dict.ConfigDict()
     config.lut.path = config_dict.placeholder(str)  # null: multiply-adds
-    config.lut.device = "host"
+    config.lut.device = "host"  # or adb:SERIAL, with a program to run there
+    config.lut.benchmark_binary = config_dict.placeholder(str)
+    config.lut.fixed_performance = False
     config.lut.dtype = "int8"
     config.lut.rounds = 25
     config.lut.nets = 5  # whole networks to calibrate with

@@ -19,7 +19,7 @@ LEVELS = [
     ["tfnas.ops"],
     ["tfnas.spaces", "tfnas.cost", "tfnas.data"],
     ["tfnas.supernets", "tfnas.derive"],
-    ["tfnas.train", "tfnas.export", "tfnas.applications"],
+    ["tfnas.train", "tfnas.export"],
     ["tfnas.search", "tfnas.report"],
     ["tfnas.bin"],
 ]

@@ -1,15 +1,18 @@
 """Searches and trainings that take seconds, on digits in a tiny space."""
 
 import dataclasses
+import functools
 import pathlib
 
 from tests.cost.lut_tables import make_table
 from tests.dense_nets import MBV2
+from tflite_bench.device import HostDevice
 from tfnas import spaces
 from tfnas.bin import configs
 from tfnas.spaces.dense import DenseSpace
 
 ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = f"{ROOT}/configs/densenas_mbv2.py:local"
 SPACE = "tiny@32"
 # 0 > 1, 1 > 2 3, 2 > 3 tail, 3 > tail.
 SPEC = dataclasses.replace(
@@ -21,16 +24,6 @@ SPEC = dataclasses.replace(
     stages=(0, 1, 2, 2, 3),
     layers=(0, 1, 1, 0),
 )
-
-spaces.base.register(
-    SPACE,
-    lambda classes=None, input_shape=None: DenseSpace(
-        SPACE, SPEC, classes, input_shape
-    ),
-)
-
-
-CONFIG = f"{ROOT}/configs/densenas_mbv2.py:local"
 # With batches of 16 every pass ends with a smaller batch.
 FIELDS = {
     "space": SPACE,
@@ -47,8 +40,24 @@ FIELDS = {
 }
 
 
+@functools.cache
+def space():
+    """Returns the tiny space, from now on also known by its name.
+
+    Not before: other tests go through all spaces of the product.
+    """
+    spaces.base.register(
+        SPACE,
+        lambda classes=None, input_shape=None: DenseSpace(
+            SPACE, SPEC, classes, input_shape
+        ),
+    )
+    return spaces.get(SPACE)
+
+
 def make_config(**fields):
     """Returns a micro config; fields are given as `search__epochs=3`."""
+    space()
     config = configs.load(CONFIG).copy_and_resolve_references()
     changes = {name.replace("__", "."): v for name, v in fields.items()}
     config.update_from_flattened_dict({**FIELDS, **changes})
@@ -62,7 +71,11 @@ def make_flags(**fields):
     return [f"--config={CONFIG}", *words]
 
 
-def write_table(path, space=SPACE):
-    """Writes a latency table that covers a space; returns the path."""
-    make_table(spaces.get(space).lut_keys()).save(path)
+def write_table(path, space):
+    """Writes a made-up table of this host for a space; returns the path."""
+    table = make_table(space.lut_keys())
+    host = HostDevice().describe()["device"]
+    dataclasses.replace(table, header={**table.header, "device": host}).save(
+        path
+    )
     return str(path)

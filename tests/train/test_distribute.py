@@ -15,7 +15,7 @@ from tests import tiny_runs
 from tests.train import toy
 from tests.train import worker
 from tfnas import artifacts
-from tfnas import spaces
+from tfnas.bin import options
 from tfnas.cost.dense_costs import DenseCosts
 from tfnas.data import Split
 from tfnas.data.images import Pixels
@@ -42,6 +42,10 @@ def test_mirrored_uses_every_local_device():
     strategy = distribute.strategy("mirrored")
     assert strategy.num_replicas_in_sync == 2
     assert distribute.is_chief(strategy)
+
+
+def test_flag_offers_the_strategies_that_there_are():
+    assert options.STRATEGIES == distribute.NAMES
 
 
 def test_unknown_strategy_lists_the_known_ones():
@@ -95,7 +99,7 @@ def make_search(strategy, bn_groups, seed):
     config = tiny_runs.make_config(
         search__bn_groups=bn_groups, search__batch_size=4
     )
-    space = spaces.get(tiny_runs.SPACE)
+    space = tiny_runs.space()
     loop = Loop(distribute.strategy(strategy), seed, progress=False)
     # Of 14 examples in batches of 4, a last batch of 2 is left out.
     splits = noise(14, seed), noise(8, seed + 100)

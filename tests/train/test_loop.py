@@ -114,6 +114,25 @@ def test_devices_draw_the_same_and_sum_gradients_of_any_shape():
         np.testing.assert_allclose(first, v.numpy(), rtol=1e-5)
 
 
+def test_variables_that_devices_keep_apart_are_averaged():
+    strategy = distribute.strategy("mirrored")
+    loop = Loop(strategy, progress=False)
+    with strategy.scope():
+        variable = tf.Variable([0.0, 10.0])
+
+    def apart():
+        context = tf.distribute.get_replica_context()
+        number = tf.cast(context.replica_id_in_sync_group, tf.float32)
+        tf.raw_ops.AssignAddVariableOp(
+            resource=variable.handle, value=[number, 3 * number]
+        )
+
+    tf.function(lambda: strategy.run(apart))()
+    loop.average([variable])
+    for copy in toy.copies(strategy, variable):
+        np.testing.assert_allclose(copy, [0.5, 11.5])
+
+
 def test_extra_loss_counts_once_whatever_the_devices():
     def objective(images, labels, draw, values):
         zeros = tf.zeros_like(images[:, 0, 0, 0])

@@ -8,7 +8,6 @@ from tests import tiny_runs
 from tests.train import toy
 from tfnas import artifacts
 from tfnas import data
-from tfnas import spaces
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ConfigError
@@ -28,7 +27,7 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def arch():
     """Stem, two blocks, 1x1 convolution, classifier."""
-    space = spaces.get(tiny_runs.SPACE)
+    space = tiny_runs.space()
     blocks = (
         space.stem()[0],
         space.head(0, 1, "mbconv_k3_t3"),
@@ -207,7 +206,7 @@ def test_workdir_of_another_training_is_refused(arch, undisturbed):
     before = files(workdir)
     with pytest.raises(ConfigError, match="train.lr: 0.2 there, 0.1 here"):
         train(arch, make_config(train__lr=0.1), workdir)
-    other = spaces.get(tiny_runs.SPACE).sample(99)
+    other = tiny_runs.space().sample(99)
     with pytest.raises(ConfigError, match=r"arch\.blocks"):
         train(other, make_config(), workdir)
     assert files(workdir) == before

@@ -1,6 +1,8 @@
 """Measures, shows and checks the latency table of a search space.
 
   tfnas-lut --space=densenas_mbv2 --device=host --dtype=int8 --lut=host.json
+  tfnas-lut --space=densenas_mbv2 --device=adb:R5CT --lut=phone.json \\
+      --benchmark_binary=benchmark_model
   tfnas-lut --mode=show --lut=host.json
   tfnas-lut --mode=check --lut=host.json --space=densenas_mbv2
   tfnas-lut --mode=predict --lut=host.json --arch=a.json
@@ -37,7 +39,18 @@ _LUT = flags.DEFINE_string(
 )
 _WORKDIR = options.define_workdir(required=False)
 _SPACE = flags.DEFINE_string("space", None, "Search space to build or check.")
-_DEVICE = flags.DEFINE_string("device", "host", "Where to measure.")
+_DEVICE = flags.DEFINE_string(
+    "device", "host",
+    "Where to measure: host, adb:SERIAL, or adb for the only phone.",
+)
+_BINARY = flags.DEFINE_string(
+    "benchmark_binary", None,
+    "Program that runs on a phone: the official benchmark_model.",
+)
+_FIXED = flags.DEFINE_bool(
+    "fixed_performance", False,
+    "Hold the clocks of a phone at a level that it can keep up.",
+)
 _DTYPE = flags.DEFINE_enum(
     "dtype", "int8", ["float32", "int8"], "Type of the measured models."
 )
@@ -103,7 +116,10 @@ def _required(flag: flags.FlagHolder, name: str | None = None) -> str:
 
 def _build() -> None:
     space, path = spaces.get(_required(_SPACE)), _path()
-    device = tables.get_device(_DEVICE.value, _RUNTIME.value, _THREADS.value)
+    device = tables.get_device(
+        _DEVICE.value, _RUNTIME.value, _THREADS.value, _BINARY.value,
+        _FIXED.value, f"{path}.phone.jsonl",
+    )
     table = tables.build_table(
         space, path, device, _DTYPE.value, _ROUNDS.value, _NETS.value,
         _STRICT.value, _ENTRIES.value,

@@ -58,6 +58,7 @@ def merge(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
         ("space", "space"), ("lut.path", "lut"), ("seed", "seed"),
         ("strategy", "strategy"), ("target_ms", "target_ms"),
         ("target_madds", "target_madds"), ("run.rounds", "rounds"),
+        ("lut.device", "device"), ("lut.benchmark_binary", "benchmark_binary"),
     ):
         value = flags.FLAGS[flag].value if flag in flags.FLAGS else None
         if value is not None:

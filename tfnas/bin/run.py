@@ -40,6 +40,14 @@ flags.DEFINE_integer(
     "calibrated with the networks measured so far.", lower_bound=1,
 )
 
+flags.DEFINE_string(
+    "device", None, "host, adb:SERIAL or adb, instead of the config's."
+)
+flags.DEFINE_string(
+    "benchmark_binary", None, "Program that runs on a phone: the official "
+    "benchmark_model.",
+)
+
 DTYPES = ("float32", "int8")
 _REPRESENTATIVE = 200  # images that set the int8 ranges
 _PARITY_IMAGES = 1000  # test images on which the files are compared
@@ -130,6 +138,17 @@ def check(config: Any) -> None:
         )
 
 
+def _device(
+    config: Any, journal: pathlib.Path | None = None
+) -> tables.Device:
+    """Returns the device of the config."""
+    lut = config.lut
+    return tables.get_device(
+        lut.device, benchmark_binary=lut.benchmark_binary,
+        fixed_performance=lut.fixed_performance, journal=journal,
+    )
+
+
 def measure_operators(
     config: Any, space: spaces.Space, folder: pathlib.Path
 ) -> LatencyTable:
@@ -144,12 +163,12 @@ def measure_operators(
         artifacts.claim_workdir(path.parent, settings)
         if not path.exists():
             tables.build_table(
-                space, path, tables.get_device(config.lut.device),
+                space, path, _device(config, folder / "lut" / "runs.jsonl"),
                 config.lut.dtype, config.lut.rounds, config.lut.nets,
                 strict=False,
             )
     table = LatencyTable.load(path)
-    device = tables.get_device(config.lut.device).describe()["device"]
+    device = _device(config).describe()["device"]
     table.require(config.lut.dtype, device)
     table.require_rows(space.lut_keys())
     return table
@@ -279,7 +298,7 @@ def measure_networks(
     path = here / "bench" / "bench.json"
     if path.exists():
         return
-    device = tables.get_device(config.lut.device)
+    device = _device(config, path.with_name("runs.jsonl"))
     jobs = [(net, dtype) for net in nets for dtype in DTYPES]
     measured = device.measure(
         [str(net.file(dtype)) for net, dtype in jobs], config.run.bench_rounds

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from tflite_bench import build
+from tflite_bench import writer
 from tflite_bench.device import Device
 from tflite_bench.device import HostDevice
 from tfnas import artifacts
@@ -19,20 +20,55 @@ from tfnas.spaces import Space
 _DRAWS_PER_NET = 8
 
 
-def get_device(name: str, runtime: str = "litert", threads: int = 1) -> Device:
+def get_device(
+    name: str,
+    runtime: str = "litert",
+    threads: int = 1,
+    benchmark_binary: str | None = None,
+    fixed_performance: bool = False,
+    journal: str | os.PathLike | None = None,
+) -> Device:
     """Returns the device that a `--device` flag names.
 
     Args:
-        name: `"host"`.
+        name: `"host"`, `"adb:SERIAL"`, or `"adb"` for the only phone.
         runtime: The TFLite runtime of the host.
         threads: Threads of the runtime.
+        benchmark_binary: The program that runs on a phone.
+        fixed_performance: Whether to hold the clocks of a phone.
+        journal: Where to write down what runs on a phone.
 
     Raises:
-        ConfigError: for an unknown device.
+        ConfigError: for an unknown device, or a phone without a program.
+        DeviceError: when there is no such phone.
     """
-    if name != "host":
-        raise ConfigError(f"Expected device `host`. Received: device={name!r}")
-    return HostDevice(runtime, threads)
+    kind, _, serial = name.partition(":")
+    if name == "host":
+        return HostDevice(runtime, threads)
+    if kind != "adb":
+        raise ConfigError(
+            "Expected device `host`, `adb` or `adb:SERIAL`. "
+            f"Received: device={name!r}"
+        )
+    if not benchmark_binary:
+        raise ConfigError(
+            "Expected the program that runs on the phone, the official "
+            "`benchmark_model` for Android say, as --benchmark_binary. "
+            f"Received: device={name!r}"
+        )
+    # Only here: these need a Unix system.
+    from android_bench.benchmark import Options
+    from android_bench.benchmark import Tool
+    from android_bench.campaign import Settings
+    from android_bench.phone import AdbDevice
+
+    return AdbDevice(
+        serial or None,
+        Tool(benchmark_binary, Options(threads)),
+        Settings(fixed_performance=fixed_performance),
+        writer.write_key(build.REFERENCE, "int8"),
+        journal,
+    )
 
 
 def build_table(

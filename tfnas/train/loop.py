@@ -8,6 +8,7 @@ step functions, the reduction over replicas and the progress bar.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import sys
 from collections.abc import Callable
@@ -205,18 +206,23 @@ class Loop:
         """Returns how often the step function of a phase was traced."""
         return self._functions[phase].experimental_get_tracing_count()
 
-    def _step_function(self, phase: Phase) -> Callable:
-        @tf.function(autograph=False, reduce_retracing=True)
-        def step(iterator, number):
-            draw = phase.draw(number)
-            sums = self.strategy.run(
-                _replica_step, args=(phase, next(iterator), draw, number)
-            )
-            return tf.nest.map_structure(
-                lambda x: self.strategy.reduce("SUM", x, axis=None), sums
-            )
+    def _step_function(self, phase: Phase) -> Any:
+        return tf.function(
+            functools.partial(self._step, phase), autograph=False,
+            reduce_retracing=True,
+        )
 
-        return step
+    def _step(
+        self, phase: Phase, iterator: Any, number: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """One step on all replicas; returns sums over their examples."""
+        draw = phase.draw(number)
+        sums = self.strategy.run(
+            _replica_step, args=(phase, next(iterator), draw, number)
+        )
+        return tf.nest.map_structure(
+            lambda x: self.strategy.reduce("SUM", x, axis=None), sums
+        )
 
 
 def _means(phase: Phase, epoch: int, totals: Any) -> dict[str, float]:

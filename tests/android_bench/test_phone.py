@@ -1,0 +1,137 @@
+"""A table is built on a phone, searched with, and the result is timed there."""
+
+import json
+import pathlib
+import threading
+
+import pytest
+
+from android_bench import adb
+from android_bench.adb import Adb
+from android_bench.benchmark import Tool
+from android_bench.phone import AdbDevice
+from tests.android_bench.conftest import STUB
+from tests.android_bench.test_campaign import on_run
+from tests.android_bench.test_campaign import runs_on
+from tests.android_bench.test_campaign import stub
+from tests.tiny_runs import SPACE
+from tests.tiny_runs import make_config
+from tflite_bench import build
+from tflite_bench import writer
+from tfnas import spaces
+from tfnas.bin import tables
+from tfnas.cost.lut import LatencyTable
+from tfnas.errors import ArtifactError
+from tfnas.errors import DeviceError
+
+
+@pytest.fixture
+def make_device(tool, settings):
+    """Makes a device of a phone that is attached already."""
+
+    def make(phone, **kwargs):
+        fast = Adb(adb.find(phone.serial), timeout_s=20, patience_s=20)
+        reference = writer.write_key(build.REFERENCE, "int8")
+        return AdbDevice(
+            phone.serial, tool, settings, reference, adb=fast, **kwargs
+        )
+
+    return make
+
+
+def make_table(path, device, nets=0):
+    return tables.build_table(
+        spaces.get(SPACE), path, device, rounds=2, nets=nets, strict=False,
+        progress=False,
+    )
+
+
+def test_the_loop_closes_on_a_phone(
+    make_phone, make_device, native, tmp_path, monkeypatch
+):
+    from tfnas.search import run_search
+
+    monkeypatch.setattr(build, "_MAX_EXTENSION", 1)
+    phone = make_phone(path=[native])
+    device = make_device(phone, journal=tmp_path / "runs.jsonl")
+    table = make_table(tmp_path / "table.json", device, nets=3)
+    assert sorted(table.rows) == spaces.get(SPACE).lut_keys()
+    assert len(table.rows) >= 20
+    assert table.calibration.nets == 3
+    assert table.header["device"]["fingerprint"].startswith("tfnas/loopback")
+    tflite = table.header["runtime"]["tflite"]
+    assert tflite["sha256"] == Tool(STUB).sha256
+    assert table.header["clock"] == "wall"
+
+    config = make_config(lut__path=str(tmp_path / "table.json"), target_ms=None)
+    best = run_search(config, tmp_path / "search").archs[0]
+    model = tmp_path / f"{best.arch.id}.tflite"
+    model.write_bytes(writer.write_arch(best.arch, "int8"))
+    (measured,) = device.measure([str(model)], rounds=3)
+    assert measured.delegate_nodes == 1
+    # A machine as busy as this one gives no better bound.
+    ratio = measured.latency_ms / table.latency_ms(best.arch)
+    assert 0.1 < ratio < 10
+    assert phone.left_behind == []
+    assert phone.processes() == []
+
+
+def test_a_table_goes_on_after_the_cable_was_pulled(
+    phone, make_device, tmp_path, monkeypatch
+):
+    def unplug(number, model):
+        if number == 30:
+            raise DeviceError("the cable is out")
+
+    stub(phone, us=1000)
+    journal = tmp_path / "runs.jsonl"
+    with pytest.MonkeyPatch.context() as patch:
+        on_run(patch, unplug)
+        with pytest.raises(DeviceError, match="cable"):
+            make_table(tmp_path / "t.json", make_device(phone, journal=journal))
+    assert not (tmp_path / "t.json").exists()
+    device = make_device(phone, journal=journal)
+    make_table(tmp_path / "t.json", device)
+    runs = [
+        (record["campaign"], *record["place"])
+        for record in map(json.loads, journal.read_text().splitlines()[1:])
+        if "run" in record
+    ]
+    assert len(runs) == len(set(runs))
+    before = runs_on(phone)
+    make_table(tmp_path / "t.json", device)
+    assert runs_on(phone) == before
+
+
+def test_two_phones_at_once_give_two_tables(
+    make_phone, make_device, tmp_path
+):
+    phones = [make_phone(f"Loopback {i}") for i in (1, 2)]
+    paths = [tmp_path / f"{i}.json" for i in (1, 2)]
+    workers = []
+    for number, (phone, path) in enumerate(zip(phones, paths, strict=True), 1):
+        stub(phone, us=1000 * number)
+        job = (path, make_device(phone))
+        workers.append(threading.Thread(target=make_table, args=job))
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    first, second = map(LatencyTable.load, paths)
+    assert first.header["device"]["serial"] == "Loopback1"
+    assert second.header["device"]["serial"] == "Loopback2"
+    for number, table in enumerate((first, second), 1):
+        assert table.header["conditions"]["reference_ms"] == number
+    with pytest.raises(ArtifactError, match="device"):
+        first.merge(second)
+
+
+def test_other_programs_and_settings_are_other_provenances(
+    phone, make_device, tool, settings, tmp_path
+):
+    ours = make_device(phone).describe()
+    other = tmp_path / "benchmark_model"
+    other.write_bytes(pathlib.Path(STUB).read_bytes() + b"\n# newer\n")
+    theirs = AdbDevice(phone.serial, Tool(other, tool.options), settings)
+    assert theirs.describe()["device"] == ours["device"]
+    assert theirs.describe()["runtime"] != ours["runtime"]
