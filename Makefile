@@ -9,8 +9,9 @@ PACKAGES := $(wildcard tfnas tflite_bench android_bench)
 demo: .venv/installed
 	$(BIN)/tfnas-run --config=configs/densenas_mbv2.py:local --workdir=runs/demo
 
+# -rs says which tests were skipped for want of a program, as `adb`.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow

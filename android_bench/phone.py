@@ -17,6 +17,7 @@ from android_bench.campaign import Settings
 from tflite_bench import stats
 from tflite_bench.device import Measurement
 from tflite_bench.journal import Journal
+from tfnas.errors import ConfigError
 
 
 class AdbDevice:
@@ -56,9 +57,19 @@ class AdbDevice:
         self._described: dict[str, Any] | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Returns where its numbers come from; see `Device`."""
+        """Returns where its numbers come from; see `Device`.
+
+        Raises:
+            ConfigError: when the phone has fewer cores than threads.
+        """
         if self._described is None:
             phone = device.describe(self.adb)
+            if self.tool.options.threads > phone["cores"]:
+                raise ConfigError(
+                    f"Expected 1 to {phone['cores']} threads, the number of "
+                    "cores of the phone. "
+                    f"Received: threads={self.tool.options.threads}"
+                )
             mask = device.affinity_mask(
                 device.clusters(self.adb), self.settings.affinity
             )

@@ -175,6 +175,11 @@ def test_failures_and_impossible_figures_are_errors(change, message):
         parse(NEW.replace(*change), "m")
 
 
+def test_a_delegate_that_takes_a_part_is_no_failure():
+    line = "ERROR: Following operations are not supported by GPU delegate:\n"
+    assert parse(line + NEW, "m") == parse(NEW, "m")
+
+
 @pytest.mark.parametrize(
     "text", ["", "\n", "{", '{"format": "other/1"}', "Segmentation fault"]
 )

@@ -8,20 +8,21 @@ import pytest
 
 from android_bench import adb
 from android_bench.adb import Adb
+from android_bench.benchmark import Options
 from android_bench.benchmark import Tool
 from android_bench.phone import AdbDevice
 from tests.android_bench.conftest import STUB
 from tests.android_bench.test_campaign import on_run
 from tests.android_bench.test_campaign import runs_on
 from tests.android_bench.test_campaign import stub
-from tests.tiny_runs import SPACE
 from tests.tiny_runs import make_config
+from tests.tiny_runs import space
 from tflite_bench import build
 from tflite_bench import writer
-from tfnas import spaces
 from tfnas.bin import tables
 from tfnas.cost.lut import LatencyTable
 from tfnas.errors import ArtifactError
+from tfnas.errors import ConfigError
 from tfnas.errors import DeviceError
 
 
@@ -41,7 +42,7 @@ def make_device(tool, settings):
 
 def make_table(path, device, nets=0):
     return tables.build_table(
-        spaces.get(SPACE), path, device, rounds=2, nets=nets, strict=False,
+        space(), path, device, rounds=2, nets=nets, strict=False,
         progress=False,
     )
 
@@ -55,7 +56,7 @@ def test_the_loop_closes_on_a_phone(
     phone = make_phone(path=[native])
     device = make_device(phone, journal=tmp_path / "runs.jsonl")
     table = make_table(tmp_path / "table.json", device, nets=3)
-    assert sorted(table.rows) == spaces.get(SPACE).lut_keys()
+    assert sorted(table.rows) == space().lut_keys()
     assert len(table.rows) >= 20
     assert table.calibration.nets == 3
     assert table.header["device"]["fingerprint"].startswith("tfnas/loopback")
@@ -124,6 +125,14 @@ def test_two_phones_at_once_give_two_tables(
         assert table.header["conditions"]["reference_ms"] == number
     with pytest.raises(ArtifactError, match="device"):
         first.merge(second)
+
+
+def test_more_threads_than_the_phone_has_cores_are_refused(
+    phone, settings
+):
+    device = AdbDevice(phone.serial, Tool(STUB, Options(threads=7)), settings)
+    with pytest.raises(ConfigError, match="1 to 6 threads"):
+        device.describe()
 
 
 def test_other_programs_and_settings_are_other_provenances(

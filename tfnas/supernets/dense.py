@@ -292,6 +292,8 @@ class DenseSupernet:
         rows = zip(arch.as_list()[:2], draw, strict=True)
         heads, stacks = (
             tf.nn.softmax(tf.gather(alpha, ops, batch_dims=1))
+            if ops.shape[1] > 1
+            else tf.ones(ops.shape)  # exactly, whatever the kernel rounds
             for alpha, ops in rows
         )
         return heads, stacks
