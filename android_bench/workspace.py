@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 from android_bench.adb import Adb
 from android_bench.adb import Completed
+from android_bench.adb import Disconnected
 from tfnas import artifacts
 from tfnas.errors import DeviceError
 
@@ -115,7 +116,7 @@ class Workspace:
             self._enter()
         except BaseException:
             with contextlib.suppress(DeviceError):
-                self._clean()
+                self._clean(self.adb)
             raise
         return self
 
@@ -134,19 +135,22 @@ class Workspace:
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> None:
+        adb = self.adb
+        if isinstance(error, Disconnected):  # it was waited for already
+            adb = Adb(adb.serial, adb.timeout_s, retries=0)
         try:
-            self._clean()
+            self._clean(adb)
         except DeviceError:
             # What went wrong first is what the user should see.
             if error is None:
                 raise
 
-    def _clean(self) -> None:
+    def _clean(self, adb: Adb) -> None:
         try:
             if self._undo:
-                self.adb.shell(self._undo)
+                adb.shell(self._undo)
         finally:
-            self.adb.shell(["sh", "-c", _CLEAN, self.folder], check=False)
+            adb.shell(["sh", "-c", _CLEAN, self.folder], check=False)
 
     def path(self, name: str) -> str:
         """Returns the path of one of our files."""

@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -15,7 +17,9 @@ from tests.android_bench.conftest import STUB
 from tests.android_bench.test_campaign import on_run
 from tests.android_bench.test_campaign import runs_on
 from tests.android_bench.test_campaign import stub
+from tests.tiny_runs import ROOT
 from tests.tiny_runs import make_config
+from tests.tiny_runs import make_flags
 from tests.tiny_runs import space
 from tflite_bench import build
 from tflite_bench import writer
@@ -75,6 +79,35 @@ def test_the_loop_closes_on_a_phone(
     assert 0.1 < ratio < 10
     assert phone.left_behind == []
     assert phone.processes() == []
+
+
+RUN = """
+from tests import tiny_runs
+from tfnas.bin import run
+
+tiny_runs.space()
+run.entry()
+"""
+
+
+@pytest.mark.slow
+def test_tfnas_run_closes_the_loop_on_a_phone(phone, tmp_path):
+    stub(phone, us=1000)
+    fields = {"lut__rounds": 2, "lut__nets": 3, "run__bench_rounds": 2}
+    command = [
+        sys.executable, "-c", RUN, *make_flags(**fields),
+        f"--device=adb:{phone.serial}", f"--benchmark_binary={STUB}",
+        f"--workdir={tmp_path}/run",
+    ]
+    subprocess.run(command, cwd=ROOT, check=True)
+    bench = json.loads((tmp_path / "run/bench/bench.json").read_text())
+    assert bench["device"]["serial"] == "Loopback1"
+    assert {m["measured_ms"] for m in bench["models"]} == {1.0}
+    assert (tmp_path / "run" / "report.html").exists()
+    assert phone.left_behind == []
+    before = runs_on(phone)
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert runs_on(phone) == before
 
 
 def test_a_table_goes_on_after_the_cable_was_pulled(

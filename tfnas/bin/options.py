@@ -47,7 +47,8 @@ def define_overrides() -> None:
     flags.DEFINE_integer("seed", None, "Seed, instead of the config's.")
     flags.DEFINE_enum(
         "strategy", None, STRATEGIES,
-        "Distribution, instead of the config's (tpu is untested).",
+        "Distribution, instead of the config's. multiworker reads TF_CONFIG "
+        "and needs a --workdir that all machines share; tpu is untested.",
     )
 
 
