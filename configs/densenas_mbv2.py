@@ -47,7 +47,7 @@ def _published() -> config_dict.ConfigDict:
     config.data = config_dict.ConfigDict()
     config.data.name = "folder:imagenet"
     config.data.image_size = 224
-    config.data.classes = 100  # the search's; retraining takes them all
+    config.data.classes = 100  # tfnas-derive --classes=1000 for the retraining
     config.data.limit_train = config_dict.placeholder(int)
     config.data.limit_test = config_dict.placeholder(int)
 

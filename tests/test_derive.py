@@ -169,3 +169,12 @@ def test_an_unknown_op_in_a_file_is_named_with_its_block(tmp_path):
     arch = Arch.load(tmp_path / "a.json")
     with pytest.raises(ArtifactError, match=r"blocks\[1\]: .*'teleport'"):
         tfnas.build_model(arch)
+
+
+def test_with_classes_changes_the_classifier_alone():
+    arch = spaces.get("densenas_mbv2@32").sample(0)
+    wide = derive.with_classes(arch, 37)
+    assert wide.blocks[:-1] == arch.blocks[:-1]
+    added = 27 * (arch.blocks[-1].in_channels + 1)
+    assert tfnas.count(wide).params == tfnas.count(arch).params + added
+    assert wide.classes == 37

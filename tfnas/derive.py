@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,3 +98,24 @@ def require_fit(
             f"network {arch.id} takes images {ours[0]} of {ours[1]} classes. "
             f"Received: {tuple(image_shape)}, {classes} classes"
         )
+
+
+def with_classes(arch: Arch, classes: int) -> Arch:
+    """Returns the same network for another number of classes.
+
+    Searches on a part of the classes are retrained on all of them.
+
+    Args:
+        arch: A network that ends in a classifier.
+        classes: Width of the new logits.
+
+    Raises:
+        ArtifactError: when the network does not end in a classifier.
+    """
+    *body, last = arch.blocks
+    if last.op != "classifier":
+        raise ArtifactError(
+            f"network {arch.id} must end in a classifier. Received: {last.op}"
+        )
+    head = dataclasses.replace(last, out_channels=classes)
+    return dataclasses.replace(arch, blocks=(*body, head), classes=classes)

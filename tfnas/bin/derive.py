@@ -16,6 +16,10 @@ _WORKDIR = options.define_workdir()
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Where to write the network, a JSON file.", required=True
 )
+_CLASSES = flags.DEFINE_integer(
+    "classes", None, "Classes of the network, where it is to be trained on "
+    "more of them than the search saw.", lower_bound=2,
+)
 options.define_target()
 
 
@@ -25,6 +29,7 @@ def main(argv: list[str]) -> None:
     cli.load_tensorflow()
     from tfnas.cost.counting import count
     from tfnas.cost.objective import check_target
+    from tfnas.derive import with_classes
     from tfnas.search import runner
 
     config = options.saved_config(_WORKDIR.value)
@@ -36,10 +41,13 @@ def main(argv: list[str]) -> None:
     else:
         check_target(target, search.reachable(), unit)
     arch = search.derive(target)
+    cost = search.cost(arch)
+    if _CLASSES.value is not None:
+        arch = with_classes(arch, _CLASSES.value)
     arch.save(_OUTPUT.value)
     counts = count(arch)
     print(
-        f"{_OUTPUT.value}: {arch.id}, {search.cost(arch):.4g} {unit} "
+        f"{_OUTPUT.value}: {arch.id}, {cost:.4g} {unit} "
         f"predicted, {counts.params:,} parameters, {counts.madds:,} "
         "multiply-adds"
     )

@@ -101,7 +101,8 @@ def main(argv: list[str]) -> None:
         artifacts.claim_workdir(folder, config)
         for net in found:
             train_and_export(config, dataset, now, net)
-        nets += [net for net in found if net not in nets]
+        known = {net.arch.id for net in nets}
+        nets += [net for net in found if net.arch.id not in known]
         measure_networks(config, now, nets, folder, here)
         if not last:
             path = folder / "lut" / f"table-{number + 1}.json"

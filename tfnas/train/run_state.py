@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 
 import keras
@@ -30,4 +31,6 @@ def versions() -> dict[str, str]:
         "keras": keras.__version__,
         "numpy": np.__version__,
         "tfnas": __version__,
+        # It decides about the last bits of every convolution.
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
     }
