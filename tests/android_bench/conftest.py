@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import tempfile
 
 import pytest
 
@@ -31,12 +32,14 @@ def _free_port():
 
 @pytest.fixture(scope="session")
 def adb_server(tmp_path_factory):
-    """A private adb server, with keys of its own."""
+    """A private adb server, with keys and a temporary folder of its own."""
     if not shutil.which("adb"):
         pytest.skip("needs the program adb (Debian: apt-get install adb)")
     home = tmp_path_factory.mktemp("adb_home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
+        patch.setenv("TMPDIR", str(home))  # of programs that tests start
+        patch.setattr(tempfile, "tempdir", str(home))
         patch.setenv("ANDROID_ADB_SERVER_PORT", str(_free_port()))
         # A phone that comes back is connected by us, not found by scanning.
         patch.setenv("ADB_LOCAL_TRANSPORT_MAX_PORT", "5553")

@@ -44,9 +44,18 @@ def make_device(tool, settings):
     return make
 
 
-def make_table(path, device, nets=0):
+class FewOperators:
+    """A space that is measured within a second or two."""
+
+    name = "few"
+
+    def lut_keys(self):
+        return space().lut_keys()[:5]
+
+
+def make_table(path, device, of=None, nets=0):
     return tables.build_table(
-        space(), path, device, rounds=2, nets=nets, strict=False,
+        of or FewOperators(), path, device, rounds=2, nets=nets, strict=False,
         progress=False,
     )
 
@@ -59,7 +68,7 @@ def test_the_loop_closes_on_a_phone(
     monkeypatch.setattr(build, "_MAX_EXTENSION", 1)
     phone = make_phone(path=[native])
     device = make_device(phone, journal=tmp_path / "runs.jsonl")
-    table = make_table(tmp_path / "table.json", device, nets=3)
+    table = make_table(tmp_path / "table.json", device, space(), nets=3)
     assert sorted(table.rows) == space().lut_keys()
     assert len(table.rows) >= 20
     assert table.calibration.nets == 3
@@ -114,7 +123,7 @@ def test_a_table_goes_on_after_the_cable_was_pulled(
     phone, make_device, tmp_path, monkeypatch
 ):
     def unplug(number, model):
-        if number == 30:
+        if number == 10:
             raise DeviceError("the cable is out")
 
     stub(phone, us=1000)
