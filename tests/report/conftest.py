@@ -186,9 +186,10 @@ def write_lut(path):
         "batch": 1,
         "statistic": "p10 over rounds",
         "clock": "thread_cpu",
+        "entries": "isolated",
         "rounds": 25,
         "date": "2026-01-01",
-        "tool": {"version": "0.1.0", "sha256": 64 * "0"},
+        "tool": {"name": "tflite_bench", "sha256": 64 * "0"},
         "conditions": {"load_average": 0.4},
     }
     LatencyTable(header, rows, networks=tuple(networks)).save(path)
