@@ -1,25 +1,16 @@
 """android-bench and tfnas-lut, as a user starts them."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from android_bench import adb
 from tests.android_bench.conftest import STUB
 from tests.android_bench.test_campaign import stub
+from tests.programs import run
 from tfnas.cost.lut import LatencyTable
 
 SPACE = "densenas_resnet@32"
-
-
-def run(module, *args):
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, args)],
-        capture_output=True,
-        text=True,
-    )
 
 
 def bench(*args):

@@ -1,13 +1,12 @@
 """tflite-bench and tfnas-lut, as a user starts them."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from tests.cost.lut_tables import HEADER
 from tests.cost.lut_tables import make_table
+from tests.programs import run
 from tflite_bench import writer
 from tfnas import spaces
 from tfnas.cost.lut import Calibration
@@ -15,14 +14,6 @@ from tfnas.cost.lut import LatencyTable
 from tfnas.cost.lut import MeasuredNet
 
 SPACE = "densenas_resnet@32"
-
-
-def run(module, *args):
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, args)],
-        capture_output=True,
-        text=True,
-    )
 
 
 def lut(*args):
