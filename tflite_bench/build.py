@@ -42,8 +42,8 @@ ENTRIES = ("isolated", "chain")
 _CHAIN = 5
 # What a row's number depends on: other code may change under a journal.
 _MEASURING = (
-    "build", "device", "flatbuffer", "interpreter", "protocol", "stats",
-    "writer",
+    "build", "device", "flatbuffer", "fusion", "interpreter", "protocol",
+    "stats", "writer",
 )
 _CHUNK = 100
 _ROUNDS_PER_VISIT = 5
@@ -128,6 +128,19 @@ def build(
     if job.strict:
         readings.check()
     return readings.table(provenance)
+
+
+def reference_model(dtype: str, entries: str = "isolated") -> bytes:
+    """Returns the model of the reference block that tables are timed with.
+
+    Timed again later, it tells how the machine has changed since.
+
+    Args:
+        dtype: `"float32"` or `"int8"`.
+        entries: That of the table: in chains it is five blocks, too.
+    """
+    copies = Job((), entries=entries).copies(REFERENCE)
+    return writer.write_key(REFERENCE, dtype, copies)
 
 
 def tool() -> dict[str, str]:

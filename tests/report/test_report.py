@@ -305,3 +305,17 @@ def test_program_writes_the_page_without_tensorflow(run_workdir):
     assert done.returncode == 0, done.stderr
     assert str(run_workdir / "report.html") in done.stdout
     assert "The searched network beats" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "bench_ms, text",
+    [(0.101, "as fast beside the networks"), (0.115, "took +15.0% beside")],
+)
+def test_the_report_tells_a_slower_machine_from_a_wrong_table(
+    run_workdir, bench_ms, text
+):
+    path = run_workdir / "bench" / "bench.json"
+    bench = json.loads(path.read_text())
+    bench["reference"] = {"table_ms": 0.1, "bench_ms": bench_ms}
+    path.write_text(json.dumps(bench))
+    assert text in " ".join(report.terminal_table(run_workdir).split())

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from tflite_bench import build
 from tfnas import artifacts
 from tfnas import cli
 from tfnas import spaces
@@ -301,8 +302,14 @@ def measure_networks(
         return
     device = _device(config, path.with_name("runs.jsonl"))
     jobs = [(net, dtype) for net in nets for dtype in DTYPES]
-    measured = device.measure(
-        [str(net.file(dtype)) for net, dtype in jobs], config.run.bench_rounds
+    reference = path.with_name("reference.tflite")
+    entries = table.header.get("entries", "isolated")
+    artifacts.write_bytes(
+        reference, build.reference_model(table.dtype, entries)
+    )
+    files = [reference, *(net.file(dtype) for net, dtype in jobs)]
+    beside, *measured = device.measure(
+        [str(file) for file in files], config.run.bench_rounds
     )
     described = device.describe()
     models = [
@@ -332,6 +339,12 @@ def measure_networks(
             "device": described["device"],
             "runtime": described["runtime"],
             "models": models,
+            # The same block was timed with the table: how much slower the
+            # machine itself is now.
+            "reference": {
+                "table_ms": table.header["conditions"].get("reference_ms"),
+                "bench_ms": beside.latency_ms,
+            },
             "bias_percent": {
                 "mean": float(np.mean(bias)), "min": min(bias),
                 "max": max(bias),

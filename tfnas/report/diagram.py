@@ -60,7 +60,7 @@ def boxes(arch: Arch, lut: LatencyTable | None) -> list[Box]:
     for block, latency_ms in zip(arch.blocks, latencies, strict=True):
         # Every operator pads so that a stride of two halves, rounded up.
         resolution = tuple(math.ceil(n / block.stride) for n in resolution)
-        if block.op == "classifier":
+        if block.op in ("classifier", "pooled_conv"):
             resolution = tuple(1 for _ in resolution)
         drawn.append(Box(block, resolution, latency_ms))
     return drawn

@@ -15,6 +15,8 @@ PRECISIONS = {
 }
 # Networks whose costs differ by less than this count as equally fast.
 SAME_LATENCY = 0.05
+# A machine whose speed changes by less than this counts as steady.
+_STEADY = 0.03
 UNKNOWN = "-"
 
 
@@ -121,13 +123,35 @@ def _search_columns(run: Run) -> list[list[str]]:
 def verdicts(run: Run) -> list[Verdict]:
     """Returns what the numbers say about the search against chance."""
     found = [v for v in (_trained(run), _shared(run)) if v is not None]
-    return found or [
+    found = found or [
         Verdict(
             False,
             "There is no random baseline here, so nothing shows whether the "
             "search beats chance.",
         )
     ]
+    machine = _machine(run)
+    return found if machine is None else [*found, machine]
+
+
+def _machine(run: Run) -> Verdict | None:
+    """Says whether the machine changed between the table and the networks."""
+    if run.slowdown is None:
+        return None
+    off = run.slowdown - 1
+    if abs(off) <= _STEADY:
+        return Verdict(
+            True,
+            "The machine was as fast beside the networks as beside the table "
+            f"({signed_percent(off)} for the reference block).",
+        )
+    return Verdict(
+        False,
+        "The reference block took "
+        f"{signed_percent(off)} beside the networks against beside the "
+        "table: about so much of the error is the machine's, not the "
+        "table's.",
+    )
 
 
 def _trained(run: Run) -> Verdict | None:

@@ -78,7 +78,11 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Everything the report shows, read and checked."""
+    """Everything the report shows, read and checked.
+
+    `slowdown` is what the reference block took beside the networks over what
+    it took beside the table: what the machine itself adds to the error.
+    """
 
     path: Path
     config: dict[str, Any] | None
@@ -97,6 +101,7 @@ class Run:
     networks: tuple[Network, ...]
     measurements: tuple[Measurement, ...]
     bench: dict[str, str]
+    slowdown: float | None = None
 
     def latency(self, network: Network) -> Measurement:
         """Returns the latency that stands for a network in the headline.
@@ -164,6 +169,7 @@ def read(workdir: str | Path) -> Run:
         measurements=(_measurements(bench) if bench else ())
         + (_with_table(lut) if lut else ()),
         bench=_hardware(bench) if bench else {},
+        slowdown=_slowdown(bench) if bench else None,
     )
 
 
@@ -265,6 +271,12 @@ def _measurements(bench: Fields) -> tuple[Measurement, ...]:
         )
         for model in bench.sections("models")
     )
+
+
+def _slowdown(bench: Fields) -> float | None:
+    reference = bench.section("reference")
+    then, now = reference.number("table_ms"), reference.number("bench_ms")
+    return now / then if then and now else None
 
 
 def _with_table(lut: LatencyTable) -> tuple[Measurement, ...]:
