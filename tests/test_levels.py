@@ -19,7 +19,8 @@ LEVELS = [
     ["tfnas.ops"],
     ["tfnas.spaces", "tfnas.cost", "tfnas.data"],
     ["tfnas.supernets", "tfnas.derive"],
-    ["tfnas.train", "tfnas.export"],
+    ["tfnas.recurrent_model"],
+    ["tfnas.train", "tfnas.export", "tfnas.applications"],
     ["tfnas.search", "tfnas.report"],
     ["tfnas.bin"],
 ]
@@ -30,6 +31,7 @@ BASE = {"tfnas.errors", "tfnas.artifacts", "tfnas.cli"}
 BORROWS = {
     "tflite_bench": BASE,
     "tflite_bench.writer": BASE | {"tfnas.arch", "tfnas.ops"},
+    "tflite_bench.fusion": BASE | {"tfnas.ops"},
     "tflite_bench.convert": BASE | {"tfnas.arch", "tfnas.ops"},
     "android_bench": BASE
     | {"tflite_bench.device", "tflite_bench.journal", "tflite_bench.stats"},

@@ -14,6 +14,7 @@ _OWNERS = {
     "Arch": "tfnas.arch",
     "LatencyTable": "tfnas.cost.lut",
     "SearchResult": "tfnas.search",
+    "applications": None,
     "build_model": "tfnas.derive",
     "count": "tfnas.cost.counting",
     "data": None,

@@ -12,6 +12,9 @@ from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.ops.graph import Node
+from tfnas.ops.recurrent import is_language_model
+from tfnas.ops.recurrent import language_parts
 
 
 def layer_prefix(index: int, op: str) -> str:
@@ -29,7 +32,10 @@ def build_model(arch: Arch, K: Any = None) -> Any:
     Returns:
         A functional model from `(batch, height, width, channels)` to logits
         `(batch, classes)`. The input is called `"image"`; equal
-        architectures have equal layer names.
+        architectures have equal layer names. A language model is built as
+        one time step, from `"word"` `(batch,)` int32 and `"state"` `(batch,
+        width)` to logits and new state; its decoder holds the table of words
+        a second time.
 
     Raises:
         ArtifactError: when a block does not fit its registered op, or the
@@ -45,10 +51,45 @@ def build_model(arch: Arch, K: Any = None) -> Any:
             f"arch {arch.id}: the last block must give {arch.classes} logits. "
             f"Received: output_shape={shapes[-1]}"
         )
-    x = image = K.Input(arch.input_shape, name="image")
-    for i, (block, shape) in enumerate(zip(arch.blocks, shapes, strict=False)):
-        x = ops.build(block, shape, K, layer_prefix(i, block.op))(x)
-    return K.Model(image, x, name=f"tfnas_{arch.id}")
+    if is_language_model(arch):
+        return _build_step(arch, K)
+    image = K.Input(arch.input_shape, name="image")
+    logits = apply_blocks(arch, len(arch.blocks), image, K)
+    return K.Model(image, logits, name=f"tfnas_{arch.id}")
+
+
+def _build_step(arch: Arch, K: Any) -> Any:
+    """Builds one time step of a language model."""
+    table, cell, decoder = (
+        ops.build(block, shape, K, layer_prefix(i, block.op))
+        for i, (block, shape) in enumerate(
+            zip(arch.blocks, ops.shapes(arch), strict=False)
+        )
+    )
+    word = K.Input((), dtype="int32", name="word")
+    state = K.Input((language_parts(arch).width,), name="state")
+    hidden = cell(table(word), state)
+    return K.Model(
+        [word, state], [decoder(hidden), hidden], name=f"tfnas_{arch.id}"
+    )
+
+
+def apply_blocks(arch: Arch, number: int, x: Any, K: Any) -> Any:
+    """Applies the first blocks of a network with new stock layers.
+
+    Args:
+        arch: Any architecture of registered ops.
+        number: How many of its blocks.
+        x: Symbolic tensor `(batch, height, width, channels)`.
+        K: The namespace to build in: `keras` or `tf_keras`.
+
+    Returns:
+        The output of the last of them.
+    """
+    shapes = ops.shapes(arch)
+    for i, block in enumerate(arch.blocks[:number]):
+        x = ops.build(block, shapes[i], K, layer_prefix(i, block.op))(x)
+    return x
 
 
 def load_weights(
@@ -59,9 +100,11 @@ def load_weights(
     Args:
         model: The model, built from `arch`.
         arch: The architecture.
-        weights: For each block the kernels of its convolutions, or kernel
-            and bias of its dense layer, in order; an empty list leaves a
-            block as it is. Normalisations stay as they are.
+        weights: For each block the kernels of its convolutions and dense
+            layers in order, each followed by its bias if it has one; an
+            empty list leaves a block as it is. Between them may stand scale
+            and offset (if it has them), mean and variance of every
+            normalisation of the block; without, these stay as they are.
 
     Raises:
         ValueError: when a block is given too few or too many kernels, or one
@@ -72,9 +115,11 @@ def load_weights(
         zip(arch.blocks, shapes, weights, strict=False)
     ):
         prefix, left = layer_prefix(i, block.op), list(values)
-        for node in ops.lower(block, shape).nodes if left else ():
-            count = {"conv": 1, "depthwise": 1, "dense": 2}.get(node.kind)
-            if count:
+        nodes = ops.lower(block, shape).live if left else []
+        if len(left) != sum(map(_arrays, nodes)):
+            nodes = [node for node in nodes if node.kind != "norm"]
+        for node in nodes:
+            if count := _arrays(node):
                 layer = model.get_layer(f"{prefix}_{node.name}")
                 layer.set_weights(left[:count])
                 left = left[count:]
@@ -82,6 +127,15 @@ def load_weights(
             raise ValueError(
                 f"{prefix}: too many kernels. Received: {len(values)}"
             )
+
+
+def _arrays(node: Node) -> int:
+    """Number of arrays that a node's layer holds."""
+    if node.kind == "norm":
+        return 4 if node.attrs["affine"] else 2
+    if node.kind in ("conv", "depthwise", "dense", "embed"):
+        return 2 if node.attrs.get("bias", node.kind == "dense") else 1
+    return 0
 
 
 def require_fit(
