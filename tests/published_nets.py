@@ -1,14 +1,17 @@
-"""Networks that the authors of DenseNAS published, with their counts."""
+"""Networks that the authors of the algorithms published, with their counts.
+
+`NETS` are those of DenseNAS, `ELASTIC_NETS` those of ASE-NAS.
+"""
 
 from typing import NamedTuple
 
 
 class PublishedNet(NamedTuple):
-    """A net_config and what it costs with 1000 classes.
+    """A network in text form and what it costs with 1000 classes.
 
     Args:
         space: Name of the search space that reads the text.
-        text: The net_config.
+        text: The network in the published encoding of the space.
         params: Trainable parameters.
         madds: Multiply-adds at 224 px.
         madds_at_96: The same at 96 px, if known.
@@ -137,4 +140,37 @@ NETS = {
     "first_B": FIRST_B,
     "first_C": FIRST_C,
     "user_resnet": USER_RESNET,
+}
+
+# Depths, kernels, expansions. Published are the multiply-adds without the
+# classifier, 586.32M and 581.78M.
+ASE_NAS = PublishedNet(
+    "mobilenetv3",
+    "3,3,3,4,4:"
+    "5,5,7,0,5,5,7,0,5,7,5,0,5,5,5,7,5,7,7,7:"
+    "6,6,3,0,6,4,6,0,6,6,6,0,6,6,6,4,6,6,4,4",
+    8_939_576,
+    587_856_560,
+)
+ASE_NAS_PLUS = PublishedNet(
+    "mobilenetv3",
+    "4,4,3,4,4:"
+    "3,5,5,5,7,7,3,7,5,3,7,0,5,5,7,7,3,5,5,3:"
+    "6,6,3,3,3,6,3,6,6,3,6,0,6,3,6,4,6,6,4,6",
+    8_996_552,
+    583_320_272,
+)
+# The widest and deepest network. The published supernet, 10,715,752, has
+# further matrices of 25 x 25 and 9 x 9 in each of 20 layers, which turn
+# kernels into smaller ones.
+LARGEST_ELASTIC = PublishedNet(
+    "mobilenetv3",
+    ":".join(",".join([x] * n) for x, n in (("4", 5), ("7", 20), ("6", 20))),
+    10_715_752 - 20 * (25**2 + 9**2),
+    843_101_040,
+)
+ELASTIC_NETS = {
+    "ase_nas": ASE_NAS,
+    "ase_nas_plus": ASE_NAS_PLUS,
+    "largest_elastic": LARGEST_ELASTIC,
 }

@@ -6,6 +6,7 @@ import pytest
 import tf_keras
 
 import tfnas
+from tests.published_nets import ELASTIC_NETS
 from tests.published_nets import NETS
 from tfnas import derive
 from tfnas import spaces
@@ -13,6 +14,9 @@ from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+
+PUBLISHED = {**NETS, **ELASTIC_NETS}
+SMALL_SPACES = ["densenas_mbv2@32", "densenas_resnet@32", "mobilenetv3@32"]
 
 
 def _params(model):
@@ -37,9 +41,9 @@ def _small_arch(seed=0, space="densenas_mbv2@32"):
     return spaces.get(space).sample(seed)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_published_nets_count_the_same_in_keras(name):
-    net = NETS[name]
+    net = PUBLISHED[name]
     model = tfnas.build_model(spaces.get(net.space).decode(net.text))
     assert model.input_shape == (None, 224, 224, 3)
     assert model.output_shape == (None, 1000)
@@ -47,15 +51,16 @@ def test_published_nets_count_the_same_in_keras(name):
     assert _madds(model) == net.madds
 
 
-@pytest.mark.parametrize("space", ["densenas_mbv2@32", "densenas_resnet@32"])
+@pytest.mark.parametrize("space", SMALL_SPACES)
 def test_sampled_nets_count_the_same_in_keras(space):
     arch = _small_arch(5, space)
     model, counts = tfnas.build_model(arch), tfnas.count(arch)
     assert (_params(model), _madds(model)) == (counts.params, counts.madds)
 
 
-def test_equal_archs_have_equal_layer_names_and_stock_layers():
-    arch = _small_arch()
+@pytest.mark.parametrize("space", SMALL_SPACES)
+def test_equal_archs_have_equal_layer_names_and_stock_layers(space):
+    arch = _small_arch(0, space)
     one, two = tfnas.build_model(arch), tfnas.build_model(arch)
     names = [layer.name for layer in one.layers]
     assert names == [layer.name for layer in two.layers]
@@ -70,7 +75,7 @@ def test_logits_have_no_activation():
 
 
 @pytest.mark.parametrize(
-    "space, eps", [("densenas_mbv2@32", 1e-3), ("densenas_resnet@32", 1e-5)]
+    "space, eps", zip(SMALL_SPACES, (1e-3, 1e-5, 1e-5), strict=True)
 )
 def test_norms_have_the_published_constants(space, eps):
     norms = [
@@ -82,16 +87,18 @@ def test_norms_have_the_published_constants(space, eps):
     assert all(x.scale and x.center for x in norms)
 
 
-def test_a_saved_model_loads_without_tfnas_layers(tmp_path):
-    model = tfnas.build_model(_small_arch())
+@pytest.mark.parametrize("space", SMALL_SPACES)
+def test_a_saved_model_loads_without_tfnas_layers(space, tmp_path):
+    model = tfnas.build_model(_small_arch(0, space))
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
     np.testing.assert_array_equal(model(x), again(x))
 
 
-def test_the_legacy_keras_model_computes_the_same():
-    arch = _small_arch(1)
+@pytest.mark.parametrize("space", SMALL_SPACES)
+def test_the_legacy_keras_model_computes_the_same(space):
+    arch = _small_arch(1, space)
     model, legacy = tfnas.build_model(arch), tfnas.build_model(arch, tf_keras)
     assert [x.name for x in model.layers] == [x.name for x in legacy.layers]
     for layer in model.layers:
@@ -113,6 +120,23 @@ def _kernels(model, arch):
         ]
         for i, block in enumerate(arch.blocks)
     ]
+
+
+def test_kernels_and_biases_of_gates_come_into_the_model():
+    arch = _small_arch(0, "mobilenetv3@32")
+    one, two = tfnas.build_model(arch), tfnas.build_model(arch)
+    for layer in one.layers:
+        if getattr(layer, "use_bias", False):
+            layer.bias.assign(keras.random.normal(layer.bias.shape))
+    kernels = _kernels(one, arch)
+    gated = [i for i, b in enumerate(arch.blocks) if b.op == "mbconv_se"]
+    assert {len(kernels[i]) for i in gated} == {3 + 4}
+    derive.load_weights(two, arch, kernels)
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(one(x), two(x))
+    first = gated[0]
+    with pytest.raises(ValueError):
+        derive.load_weights(two, arch, [[]] * first + [kernels[first][:-1]])
 
 
 def test_kernels_of_a_supernet_come_into_the_model():

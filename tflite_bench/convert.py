@@ -64,14 +64,8 @@ def main(path: str) -> None:
     """Does the jobs of a file that `convert` wrote."""
     todo = json.loads(pathlib.Path(path).read_text())
     chains = {target: _blocks(job) for target, job in todo["jobs"].items()}
-    import keras
-
     for target, (blocks, shape) in chains.items():
-        x = image = keras.Input(batch_shape=(1, *shape))
-        for i, block in enumerate(blocks):
-            name = f"b{i:02d}"
-            x = ops.build(block, x.shape[1:], keras, name)(x)
-        content = convert_model(keras.Model(image, x), todo["dtype"])
+        content = convert_model(keras_model(blocks, shape), todo["dtype"])
         pathlib.Path(target).write_bytes(content)
 
 
@@ -81,6 +75,33 @@ def _blocks(job: list | dict) -> tuple[Sequence[Block], tuple[int, ...]]:
         return [block] * len(job), shape
     arch = Arch.from_json(job)
     return arch.blocks, arch.input_shape
+
+
+def keras_model(blocks: Sequence[Block], shape: tuple[int, ...]) -> Any:
+    """Returns blocks in series as a Keras model of batch 1.
+
+    Each recurrent block adds an input, its state.
+
+    Args:
+        blocks: Blocks of registered ops.
+        shape: Shape of the first one's input.
+    """
+    import keras
+
+    first = ops.lower(blocks[0], shape).input_shape
+    dtype = "float32" if first else "int32"  # a word is a number
+    x = keras.Input(batch_shape=(1, *first), dtype=dtype)
+    inputs = [x]
+    for i, block in enumerate(blocks):
+        graph = ops.lower(block, shape)
+        states = [
+            keras.Input(batch_shape=(1, *graph.shapes[node.name]))
+            for node in graph.live if node.kind == "state"
+        ]
+        x = ops.build(block, shape, keras, f"b{i:02d}")(x, *states)
+        inputs += states
+        shape = graph.output_shape
+    return keras.Model(inputs, x)
 
 
 def convert_model(model: Any, dtype: str) -> bytes:
@@ -100,13 +121,16 @@ def convert_model(model: Any, dtype: str) -> bytes:
     model.set_weights(
         [w + rng.uniform(0.0, 0.1, w.shape) for w in model.get_weights()]
     )
-    shape = model.input_shape
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if dtype == "int8":
 
         def samples() -> Iterator[list[np.ndarray]]:
             for _ in range(_SAMPLES):
-                yield [rng.standard_normal(shape, np.float32)]
+                yield [
+                    rng.standard_normal(x.shape).astype(x.dtype)
+                    if x.dtype == "float32" else np.zeros(x.shape, x.dtype)
+                    for x in model.inputs
+                ]
 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = samples

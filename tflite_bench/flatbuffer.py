@@ -22,6 +22,7 @@ _OPTIONS_BY_OP = {
     "DEPTHWISE_CONV_2D": schema.DepthwiseConv2DOptionsT,
     "PAD": schema.PadOptionsT,
     "ADD": schema.AddOptionsT,
+    "SUB": schema.SubOptionsT,
     "MUL": schema.MulOptionsT,
     "CONCATENATION": schema.ConcatenationOptionsT,
     "MEAN": schema.ReducerOptionsT,

@@ -9,7 +9,6 @@ written here against the converter's.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import zlib
 from collections.abc import Sequence
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tflite_bench import fusion
 from tflite_bench.flatbuffer import ModelBuilder
 from tflite_bench.flatbuffer import Quantization
+from tflite_bench.fusion import Step
 from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.ops import Graph
-from tfnas.ops import Node
 
 _ACTIVATIONS = {
     "linear": schema.ActivationFunctionType.NONE,
@@ -37,6 +37,7 @@ _VERSIONS = {
     "DEPTHWISE_CONV_2D": (1, 3),
     "PAD": (1, 2),
     "ADD": (1, 2),
+    "SUB": (1, 2),
     "MUL": (1, 2),
     "CONCATENATION": (1, 2),
     "MEAN": (1, 2),
@@ -46,18 +47,20 @@ _VERSIONS = {
     "RELU": (1, 2),
     "RELU6": (1, 2),
     "LOGISTIC": (1, 2),
+    "TANH": (1, 2),
     "HARD_SWISH": (1, 1),
 }
 _GROUPED_VERSION = 6
 _DILATED_VERSION = 2
-_FUSED_INTO = ("conv", "depthwise", "add", "mul", "dense")
-# These leave the numbers as they are, so both sides share a quantization.
-_MOVERS = ("pad", "max_pool", "avg_pool", "concat")
 # Real numbers that a tensor of unit variance takes, in 255 steps; off centre,
 # because those of real networks are.
 _TIED_POWER = 4.0
 _LINEAR_RANGE = (-4.5, 5.5)
 _SIGMOID = Quantization((1 / 256,), -128)
+_TANH = Quantization((1 / 128,), 0)
+_UNIT = Quantization((1 / 255,), -128)
+_RELU6 = Quantization((6 / 255,), -128)
+_MEAN_LOSS = 3  # of the power of a rectified tensor, averaged over its map
 _INT8_STD = 254 / math.sqrt(12)  # of integers drawn from -127..127
 
 
@@ -107,79 +110,6 @@ def write_graphs(graphs: Sequence[Graph], dtype: str, seed: int) -> bytes:
     return _Writer(dtype, seed).write(graphs)
 
 
-@dataclasses.dataclass
-class _Step:
-    """A node with what the converter fuses into it."""
-
-    node: Node
-    output: str
-    bias: bool = False
-    act: str = "linear"
-
-
-def _chain(graphs: Sequence[Graph]) -> tuple[list[Node], dict, str]:
-    """Joins graphs in series: nodes, shapes, and the name of the output."""
-    nodes: list[Node] = []
-    shapes = {"input": graphs[0].input_shape}
-    source = "input"
-    for i, graph in enumerate(graphs):
-        names = {"input": source}
-        for node in graph.nodes:
-            names[node.name] = name = f"b{i:02d}_{node.name}"
-            inputs = tuple(names[x] for x in node.inputs)
-            nodes.append(Node(name, node.kind, inputs, node.attrs))
-            shapes[name] = graph.shapes[node.name]
-        source = names[graph.output]
-    return nodes, shapes, source
-
-
-def _fuse(nodes: Sequence[Node], output: str) -> list[_Step]:
-    """Folds normalisations and activations into what they follow."""
-    uses = [x for node in nodes for x in node.inputs] + [output]
-    steps: dict[str, _Step] = {}
-    for node in nodes:
-        before = steps.get(node.inputs[0])
-        alone = uses.count(node.inputs[0]) == 1
-        if node.kind == "norm":
-            foldable = before and before.node.kind in ("conv", "depthwise")
-            if not (before and foldable and alone and before.act == "linear"):
-                raise UnsupportedNode(
-                    "A normalisation must follow a convolution. "
-                    f"Received: {node}"
-                )
-            before.bias = True
-        elif (
-            node.kind == "act"
-            and before
-            and alone
-            and before.node.kind in _FUSED_INTO
-            and before.act == "linear"
-            and node.attrs["fn"] in _ACTIVATIONS
-        ):
-            before.act = node.attrs["fn"]
-        else:
-            bias = node.attrs.get("bias", node.kind == "dense")
-            steps[node.name] = _Step(node, node.name, bias)
-            continue
-        before.output = node.name
-        steps[node.name] = steps.pop(node.inputs[0])
-    return list(steps.values())
-
-
-def _tied(steps: Sequence[_Step]) -> set[str]:
-    """Returns the tensors that concatenations tie to one quantization."""
-    tied: set[str] = set()
-    size = -1
-    while size < len(tied):
-        size = len(tied)
-        for step in steps:
-            group = {*step.node.inputs, step.output}
-            joins = step.node.kind == "concat" or group & tied
-            if step.node.kind in _MOVERS and joins:
-                tied |= group
-    return tied
-
-
 class _Writer:
     def __init__(self, dtype: str, seed: int):
         if dtype not in ("float32", "int8"):
@@ -195,17 +125,19 @@ class _Writer:
         self.quant: dict[str, Quantization] = {}
 
     def write(self, graphs: Sequence[Graph]) -> bytes:
-        nodes, self.shapes, output = _chain(graphs)
-        steps = _fuse(nodes, output)
-        self.tied = _tied(steps)
+        nodes, self.shapes, output = fusion.chain(graphs)
+        steps = fusion.fuse(nodes, output)
+        self.tied = fusion.tied(steps)
         self._tensor("input", 1.0, _linear(1.0))
         for step in steps:
             getattr(self, f"_{step.node.kind}", self._refuse)(step)
+        states = [s.output for s in steps if s.node.kind == "state"]
         return self.model.finish(
-            [self.index["input"]], [self.index[output]]
+            [self.index[name] for name in ("input", *states)],
+            [self.index[output]],
         )
 
-    def _refuse(self, step: _Step) -> None:
+    def _refuse(self, step: Step) -> None:
         raise UnsupportedNode(f"No direct form. Received: {step.node}")
 
     def _tensor(self, name: str, power: float, quant: Quantization) -> int:
@@ -218,7 +150,7 @@ class _Writer:
         )
         return self.index[name]
 
-    def _activated(self, step: _Step, power: float) -> int:
+    def _activated(self, step: Step, power: float) -> int:
         """Adds the output of a step whose linear part has this power."""
         if step.act == "linear":
             return self._tensor(step.output, power, _linear(power))
@@ -254,12 +186,12 @@ class _Writer:
         return self.model.constant(name, integers, quant), scale
 
     def _with_bias(
-        self, step: _Step, weights: int, scale: np.ndarray, channels: int
+        self, step: Step, weights: int, scale: np.ndarray, channels: int
     ) -> list[int]:
         """Returns the inputs of a layer with weights."""
         source = step.node.inputs[0]
         inputs = [self.index[source], weights]
-        values = self.rng.uniform(-0.1, 0.1, channels)
+        values = self.rng.uniform(-0.1, 0.1, channels) + step.shift
         name = f"{step.node.name}/bias"
         if self.dtype == "float32":
             bias = self.model.constant(name, values.astype(np.float32))
@@ -271,7 +203,7 @@ class _Writer:
             )
         return [*inputs, bias]
 
-    def _window(self, step: _Step) -> dict[str, Any]:
+    def _window(self, step: Step) -> dict[str, Any]:
         """Options that convolutions and pools share."""
         a = step.node.attrs
         return {
@@ -281,7 +213,7 @@ class _Writer:
             "fusedActivationFunction": _ACTIVATIONS[step.act],
         }
 
-    def _conv(self, step: _Step) -> None:
+    def _conv(self, step: Step) -> None:
         a, source = step.node.attrs, step.node.inputs[0]
         k, filters = a["kernel"], a["filters"]
         depth = self.shapes[source][-1] // a["groups"]
@@ -296,7 +228,7 @@ class _Writer:
             **self._window(step), dilationWFactor=1, dilationHFactor=1,
         )
 
-    def _depthwise(self, step: _Step) -> None:
+    def _depthwise(self, step: Step) -> None:
         a, source = step.node.attrs, step.node.inputs[0]
         k, channels = a["kernel"], self.shapes[source][-1]
         weights, scale = self._weights(
@@ -310,19 +242,25 @@ class _Writer:
             dilationWFactor=a["dilation"], dilationHFactor=a["dilation"],
         )
 
-    def _dense(self, step: _Step) -> None:
+    def _dense(self, step: Step) -> None:
         source, units = step.node.inputs[0], step.node.attrs["units"]
         depth = self.shapes[source][-1]
         weights, scale = self._weights(
             f"{step.node.name}/weights", source, (units, depth), 0, depth
         )
+        inputs = [self.index[source], weights, -1]
+        if step.node.attrs["bias"]:
+            inputs = self._with_bias(step, weights, scale, units)
         self._op(
-            "FULLY_CONNECTED", self._with_bias(step, weights, scale, units),
-            self._activated(step, 1.0),
+            "FULLY_CONNECTED", inputs, self._activated(step, 1.0),
             fusedActivationFunction=_ACTIVATIONS[step.act],
         )
 
-    def _pad(self, step: _Step) -> None:
+    def _state(self, step: Step) -> None:
+        """Adds an input."""
+        self._tensor(step.output, 1.0, _linear(1.0))
+
+    def _pad(self, step: Step) -> None:
         n, source = step.node.attrs["amount"], step.node.inputs[0]
         amounts = np.array([[0, 0], [n, n], [n, n], [0, 0]], np.int32)
         self._same("PAD", step, [
@@ -330,13 +268,13 @@ class _Writer:
             self.model.constant(f"{step.node.name}/amounts", amounts),
         ])
 
-    def _max_pool(self, step: _Step) -> None:
+    def _max_pool(self, step: Step) -> None:
         self._pool("MAX_POOL_2D", step)
 
-    def _avg_pool(self, step: _Step) -> None:
+    def _avg_pool(self, step: Step) -> None:
         self._pool("AVERAGE_POOL_2D", step)
 
-    def _pool(self, code: str, step: _Step) -> None:
+    def _pool(self, code: str, step: Step) -> None:
         size = step.node.attrs["size"]
         self._same(
             code, step, [self.index[step.node.inputs[0]]],
@@ -344,7 +282,7 @@ class _Writer:
         )
 
     def _same(
-        self, code: str, step: _Step, inputs: Sequence[int], **options: Any
+        self, code: str, step: Step, inputs: Sequence[int], **options: Any
     ) -> None:
         """Adds an operator whose output has its input's quantization."""
         source = step.node.inputs[0]
@@ -353,37 +291,56 @@ class _Writer:
         )
         self._op(code, inputs, output, **options)
 
-    def _mean(self, step: _Step) -> None:
+    def _mean(self, step: Step) -> None:
         source, keep = step.node.inputs[0], step.node.attrs.get("keepdims")
         axes = self.model.constant(
             f"{step.node.name}/axes", np.array([1, 2], np.int32)
         )
-        output = self._tensor(
-            step.output, self.power[source], _linear(self.power[source])
-        )
+        power = self.power[source] / _MEAN_LOSS
+        output = self._tensor(step.output, power, _linear(power))
         self._op(
             "MEAN", [self.index[source], axes], output, keepDims=bool(keep)
         )
 
-    def _add(self, step: _Step) -> None:
+    def _flatten(self, step: Step) -> None:
+        """Adds nothing: a dense layer takes a tensor of any rank."""
+        name, source = step.output, step.node.inputs[0]
+        self.index[name], self.power[name] = (
+            self.index[source], self.power[source]
+        )
+        self.quant[name] = self.quant[source]
+
+    def _add(self, step: Step) -> None:
         self._sum("ADD", step, sum(self.power[x] for x in step.node.inputs))
 
-    def _mul(self, step: _Step) -> None:
+    def _sub(self, step: Step) -> None:
+        self._sum("SUB", step, sum(self.power[x] for x in step.node.inputs))
+
+    def _norm(self, step: Step) -> None:
+        """Adds a normalisation that no convolution takes: scale, offset."""
+        source = step.node.inputs[0]
+        power = self.power[source]
+        scaled = self._inner(step, "scaled", power, _linear(power))
+        scale = self._vector(step, "scale", 0.9, 1.1)
+        self._two("MUL", [self.index[source], scale], scaled)
+        offset = self._vector(step, "offset", -0.1, 0.1)
+        self._two(
+            "ADD", [scaled, offset], self._activated(step, power), step.act
+        )
+
+    def _mul(self, step: Step) -> None:
         power = math.prod(self.power[x] for x in step.node.inputs)
         self._sum("MUL", step, power)
 
-    def _sum(self, code: str, step: _Step, power: float) -> None:
+    def _sum(self, code: str, step: Step, power: float) -> None:
         inputs = [self.index[x] for x in step.node.inputs]
-        self._op(
-            code, inputs, self._activated(step, power),
-            fusedActivationFunction=_ACTIVATIONS[step.act],
-        )
+        self._two(code, inputs, self._activated(step, power), step.act)
 
-    def _concat(self, step: _Step) -> None:
+    def _concat(self, step: Step) -> None:
         inputs = [self.index[x] for x in step.node.inputs]
         self._same("CONCATENATION", step, inputs, axis=-1)
 
-    def _act(self, step: _Step) -> None:
+    def _act(self, step: Step) -> None:
         fn, source = step.node.attrs["fn"], step.node.inputs[0]
         inputs, power = [self.index[source]], self.power[source]
         if fn in ("relu", "relu6"):
@@ -392,11 +349,67 @@ class _Writer:
         elif fn == "sigmoid":
             output = self._tensor(step.output, 0.25, _SIGMOID)
             self._op("LOGISTIC", inputs, output)
+        elif fn == "tanh":
+            output = self._tensor(step.output, 0.5, _TANH)
+            self._op("TANH", inputs, output)
         elif fn == "hard_swish":
-            output = self._tensor(step.output, power / 2, _linear(power))
+            output = self._tensor(step.output, power / 3, _linear(power))
             self._op("HARD_SWISH", inputs, output)
+        elif fn == "swish":
+            gate = self._inner(step, "gate", 0.25, _SIGMOID)
+            self._op("LOGISTIC", inputs, gate)
+            step.act = "linear"
+            self._two("MUL", [*inputs, gate], self._activated(step, power / 2))
+        elif fn in ("hard_sigmoid", "sixth"):
+            (clipped,) = inputs
+            if fn == "hard_sigmoid":
+                clipped = self._inner(step, "clipped", 9.0, _RELU6)
+                shift = self._scalar(step, "shift", 3.0)
+                self._two("ADD", [*inputs, shift], clipped, "relu6")
+            output = self._tensor(step.output, 0.25, _UNIT)
+            scale = self._scalar(step, "scale", 1 / 6)
+            self._two("MUL", [clipped, scale], output)
         else:
             self._refuse(step)
+
+    def _two(
+        self, code: str, inputs: Sequence[int], output: int,
+        act: str = "linear",
+    ) -> None:
+        """Adds an operator of two tensors."""
+        self._op(
+            code, inputs, output, fusedActivationFunction=_ACTIVATIONS[act]
+        )
+
+    def _inner(
+        self, step: Step, name: str, power: float, quant: Quantization
+    ) -> int:
+        """Adds a tensor inside a step, of the shape of its output."""
+        inner = f"{step.output}/{name}"
+        self.shapes[inner] = self.shapes[step.output]
+        return self._tensor(inner, power, quant)
+
+    def _vector(
+        self, step: Step, name: str, low: float, high: float
+    ) -> int:
+        """Adds a constant with one number for each channel."""
+        name = f"{step.node.name}/{name}"
+        shape = self.shapes[step.output][-1:]
+        if self.dtype == "float32":
+            values = self.rng.uniform(low, high, shape).astype(np.float32)
+            return self.model.constant(name, values)
+        quant = Quantization((max(-low, high) / 127,))
+        least = round(low / quant.scale[0])
+        integers = self.rng.integers(least, 128, shape, np.int8)
+        return self.model.constant(name, integers, quant)
+
+    def _scalar(self, step: Step, name: str, value: float) -> int:
+        """Adds a positive constant without dimensions."""
+        name = f"{step.node.name}/{name}"
+        if self.dtype == "float32":
+            return self.model.constant(name, np.array(value, np.float32))
+        quant = Quantization((value / 255,), -128)
+        return self.model.constant(name, np.array(127, np.int8), quant)
 
 
 def _linear(power: float) -> Quantization:

@@ -23,6 +23,10 @@ class ExportError(TfnasError):
     """A network cannot be converted as asked."""
 
 
+class Diverged(TfnasError):
+    """A training lost its way: its loss is no longer finite."""
+
+
 class DeviceError(TfnasError):
     """A device cannot be reached or does not do what was asked of it."""
 

@@ -9,6 +9,13 @@ from tfnas import spaces
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
+from tfnas.ops.base import make_divisible
+
+# Of ops without windows, or with windows of stride 1 only.
+WITHOUT_PADDING = (
+    "classifier", "concat", "decoder", "embedding", "nasbench_cell",
+    "norm_act", "pooled_conv", "rnn_cell", "rnn_edge",
+)
 
 
 def _key_fields(key):
@@ -20,7 +27,7 @@ def _key_fields(key):
 def test_keys_of_a_space_are_invertible(name):
     keys = spaces.get(name).lut_keys()
     assert keys == sorted(set(keys))
-    for key in keys:
+    for key in keys[:: len(keys) // 1000 + 1]:
         block, in_shape = ops.parse_lut_key(key)
         assert ops.lut_key(block, in_shape) == key
 
@@ -30,7 +37,7 @@ def test_keys_sort_their_attributes_and_state_the_padding(name):
     for key in spaces.get(name).lut_keys():
         op, fields = _key_fields(key)
         assert fields == sorted(fields)
-        assert op == "classifier" or "pad" in fields
+        assert op in WITHOUT_PADDING or "pad" in fields
 
 
 def test_a_key_says_op_attributes_and_shapes():
@@ -116,6 +123,9 @@ def test_a_wrong_key_is_refused_with_the_reason(key, problem):
         (Block("conv", 8, 8, 3, attrs={"k": 3}), "stride=3"),
         (Block("conv", 9, 8, attrs={"k": 3}), "takes (height, width, 9)"),
         (Block("mbconv", 8, 8, attrs={"k": 3, "e": 0}), "attribute `e`"),
+        (Block("mbconv_se", 8, 8, attrs={"k": 3, "e": 17}), "attribute `e`"),
+        (Block("pooled_conv", 8, 8, attrs={"act": 1}), "attribute `act`"),
+        (Block("pooled_conv", 8, 8, 2), "stride=2"),
         (Block("skip", 8, 9), "in=8, out=9"),
         (Block("skip", 8, 8, 2), "stride=2"),
         (Block("classifier", 8, 9, 2), "stride=2"),
@@ -169,6 +179,16 @@ def test_a_broken_chain_is_named_with_its_block():
     )
     with pytest.raises(ArtifactError, match=rf"{arch.id}, blocks\[2\]: "):
         ops.shapes(arch)
+
+
+def test_make_divisible_never_takes_more_than_a_tenth_away():
+    widths = {19.2: 24, 28.8: 32, 48: 48, 134.4: 136, 1: 8, 11: 16, 8.9: 16}
+    assert {w: make_divisible(w) for w in widths} == widths
+    assert make_divisible(35, 4) == 36
+    for width in range(1, 2000):
+        rounded = make_divisible(width)
+        assert rounded % 8 == 0
+        assert 0.9 * width <= rounded <= max(8, width + 8)
 
 
 @pytest.mark.parametrize("size", [4, 5, 7])

@@ -86,6 +86,14 @@ def _relu6(x):
     return np.clip(x, 0, 6)
 
 
+def _hard_sigmoid(x):
+    return _relu6(x + 3) / 6
+
+
+def _hard_swish(x):
+    return x * _hard_sigmoid(x)
+
+
 def test_stride_two_pads_both_sides_alike():
     block = Block("conv", 1, 1, 2, attrs={"k": 3, "act": "linear"})
     expected = {"sym": [[4, 6], [6, 9]], "same": [[9, 6], [6, 4]]}
@@ -100,7 +108,13 @@ def test_stride_two_pads_both_sides_alike():
 
 
 @pytest.mark.parametrize(
-    "act, fn", [("relu6", _relu6), ("relu", _relu), ("linear", np.array)]
+    "act, fn",
+    [
+        ("relu6", _relu6),
+        ("relu", _relu),
+        ("linear", np.array),
+        ("hard_swish", _hard_swish),
+    ],
 )
 def test_conv_is_convolution_norm_activation(act, fn):
     attrs = {"k": 5, "act": act, "norm": {"eps": 0.1}}
@@ -125,6 +139,37 @@ def test_mbconv_expands_filters_projects_and_adds(out, stride, e, k):
 
     block = Block("mbconv", 4, out, stride, attrs={"k": k, "e": e})
     _check(block, (7, 6, 4), 1e-3, expected)
+
+
+@pytest.mark.parametrize(
+    "out, stride, e, reduced", [(8, 1, 6, 16), (8, 2, 3, 8), (16, 1, 4, 8)]
+)
+def test_mbconv_se_gates_the_channels_after_the_activation(
+    out, stride, e, reduced
+):
+    def expected(ref, x):
+        y = _hard_swish(ref.conv(x, "expand"))
+        y = _hard_swish(ref.depthwise(y, "depthwise", stride))
+        kernel, bias = ref.weights("se_reduce")
+        assert kernel.shape == (1, 1, 8 * e, reduced)
+        gate = _relu(y.mean((0, 1)) @ kernel[0, 0] + bias)
+        kernel, bias = ref.weights("se_expand")
+        gate = _hard_sigmoid(gate @ kernel[0, 0] + bias)
+        y = ref.conv(y * gate, "project")
+        return x + y if stride == 1 and out == 8 else y
+
+    attrs = {"k": 5, "e": e, "act": "hard_swish"}
+    block = Block("mbconv_se", 8, out, stride, attrs=attrs)
+    _check(block, (7, 6, 8), 1e-3, expected)
+
+
+def test_pooled_conv_averages_multiplies_and_activates():
+    def expected(ref, x):
+        (kernel,) = ref.weights("conv")
+        y = x.mean((0, 1)) @ kernel[0, 0]
+        return _hard_swish(y)[None, None]
+
+    _check(Block("pooled_conv", 5, 7), (4, 3, 5), None, expected)
 
 
 @pytest.mark.parametrize("out, stride", [(4, 1), (4, 2), (6, 1)])
@@ -156,12 +201,13 @@ def test_bottleneck_is_four_times_as_wide_outside(inner, wide, stride):
     _check(block, (5, 6, width), 1e-5, expected)
 
 
-def test_classifier_averages_then_multiplies():
+@pytest.mark.parametrize("size", [(4, 3), (1, 1)])
+def test_classifier_averages_then_multiplies(size):
     def expected(ref, x):
         kernel, bias = ref.weights("dense")
         return x.mean((0, 1)) @ kernel + bias
 
-    _check(Block("classifier", 5, 3), (4, 3, 5), None, expected)
+    _check(Block("classifier", 5, 3), (*size, 5), None, expected)
 
 
 def test_skip_returns_its_input():

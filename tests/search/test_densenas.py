@@ -19,6 +19,7 @@ from tfnas.cost.objective import reachable
 from tfnas.errors import InfeasibleBudget
 from tfnas.errors import LutMiss
 from tfnas.search import densenas
+from tfnas.search.setting import Setting
 from tfnas.spaces.dense import DenseChoice
 
 
@@ -269,6 +270,14 @@ def full_config(**changes):
     return config
 
 
+def a_setting(config, table=None):
+    """A setting of the tiny space, with no images in it."""
+    setting = Setting(config, None, table)
+    vars(setting)["space"] = dense_nets.space()
+    vars(setting)["splits"] = ((), ())
+    return setting
+
+
 @pytest.fixture
 def no_supernet(monkeypatch):
     def refuse(*args, **kwargs):
@@ -281,9 +290,7 @@ def test_a_table_that_misses_keys_is_refused_first(no_supernet):
     space = dense_nets.space()
     keys = space.lut_keys()
     with pytest.raises(LutMiss) as caught:
-        densenas.build(
-            full_config(), space, ((), ()), None, make_table(keys[2:-1])
-        )
+        densenas.build(a_setting(full_config(), make_table(keys[2:-1])))
     assert caught.value.keys == (*keys[:2], keys[-1])
     for key in caught.value.keys:
         assert key in str(caught.value)
@@ -296,9 +303,7 @@ def test_an_unreachable_latency_is_refused_first(share, no_supernet):
     low, high = reachable(DenseCosts.from_table(space, table))
     target = share * (low if share < 1 else high)
     with pytest.raises(InfeasibleBudget) as caught:
-        densenas.build(
-            full_config(target_ms=target), space, ((), ()), None, table
-        )
+        densenas.build(a_setting(full_config(target_ms=target), table))
     assert f"{low:.4g}..{high:.4g} ms" in str(caught.value)
 
 
@@ -309,9 +314,7 @@ def test_an_unreachable_number_of_multiply_adds_is_refused(no_supernet):
         for choice in some_choices(space.spec)
     ]
     with pytest.raises(InfeasibleBudget) as caught:
-        densenas.build(
-            full_config(target_madds=1e9), space, ((), ()), None, None
-        )
+        densenas.build(a_setting(full_config(target_madds=1e9)))
     expected = f"{min(madds):.4g}..{max(madds):.4g} M multiply-adds"
     assert expected in str(caught.value)
 

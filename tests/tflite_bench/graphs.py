@@ -7,11 +7,11 @@ NORM = {"eps": 1e-3, "momentum": 0.9, "affine": True}
 
 def squeeze_excite(keras):
     graph = Graph((8, 8, 16))
-    x = graph._add("mean", "pool", ("input",), (1, 1, 16), keepdims=True)
+    x = graph.mean("input", "pool", keepdims=True)
     x = graph.act(graph.conv(x, "reduce", 4, bias=True), "reduce_act", "relu")
     x = graph.conv(x, "expand", 16, bias=True)
     x = graph.act(x, "gate", "sigmoid")
-    graph._add("mul", "scale", ("input", x), (8, 8, 16))
+    graph.mul("input", x, "scale")
 
     layers = keras.layers
     image = keras.Input(batch_shape=(1, 8, 8, 16))
@@ -36,15 +36,9 @@ def hard_swish(keras):
 def concat_and_pools(keras):
     graph = Graph((8, 8, 16))
     a = graph.conv("input", "a", 4, bias=True)
-    b = graph._add(
-        "max_pool", "b", ("input",), (8, 8, 16),
-        size=3, stride=1, padding="same",
-    )
-    x = graph._add("concat", "join", (a, b), (8, 8, 20))
-    graph._add(
-        "avg_pool", "shrink", (x,), (4, 4, 20),
-        size=2, stride=2, padding="valid",
-    )
+    b = graph.max_pool("input", "b", 3, 1, "same")
+    x = graph.concat([a, b], "join")
+    graph.avg_pool(x, "shrink", 2, 2, "valid")
 
     layers = keras.layers
     image = keras.Input(batch_shape=(1, 8, 8, 16))
@@ -91,4 +85,32 @@ def grouped_and_dilated(keras):
     )
 
 
-ALL = (squeeze_excite, hard_swish, concat_and_pools, cell, grouped_and_dilated)
+def squeeze_excite_hard(keras):
+    graph = Graph((8, 8, 16))
+    x = graph.conv("input", "conv", 16, bias=True)
+    graph.squeeze_excite(graph.act(x, "act", "relu"), "se", 8)
+
+    layers = keras.layers
+    image = keras.Input(batch_shape=(1, 8, 8, 16))
+    x = layers.ReLU()(layers.Conv2D(16, 1)(image))
+    y = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    y = layers.Conv2D(16, 1)(layers.ReLU()(layers.Conv2D(8, 1)(y)))
+    y = layers.ReLU(max_value=6.0)(layers.Rescaling(1.0, 3.0)(y))
+    y = layers.Rescaling(1 / 6)(y)
+    return graph, keras.Model(image, layers.Multiply()([x, y]))
+
+
+def swish(keras):
+    graph = Graph((8, 8, 16))
+    graph.act(graph.conv("input", "conv", 8, bias=True), "act", "swish")
+
+    layers = keras.layers
+    image = keras.Input(batch_shape=(1, 8, 8, 16))
+    x = layers.Conv2D(8, 1)(image)
+    return graph, keras.Model(image, layers.Activation("swish")(x))
+
+
+ALL = (
+    squeeze_excite, squeeze_excite_hard, hard_swish, swish, concat_and_pools,
+    cell, grouped_and_dilated,
+)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import tiny_runs
 from tests.train import toy
@@ -199,6 +200,52 @@ def test_every_test_image_counts_whatever_the_devices(arch):
     assert means[0]["accuracy"] == pytest.approx(
         (logits.argmax(1) == labels).mean()
     )
+
+
+def set_dropout(config, rate):
+    """Configs without dropout need not say so."""
+    with config.unlocked():
+        config.dropout = rate
+    return config
+
+
+def test_dropout_is_part_of_the_training_and_not_of_the_model(
+    arch, undisturbed, tmp_path
+):
+    results = []
+    for name in ("a", "b"):
+        config = make_config()
+        set_dropout(config.train, 0.5)
+        results.append(train(arch, config, tmp_path / name)[0])
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
+    _, plain, _ = undisturbed
+    assert len(plain) == len(results[0])
+    assert not np.array_equal(plain[0], results[0][0])
+    names = [type(layer).__name__ for layer in fresh(arch).model.layers]
+    assert "Dropout" not in names
+
+
+def test_dropout_keeps_the_mean_and_drops_others_on_each_device(arch):
+    work = fresh(arch, "mirrored")
+    set_dropout(work.config, 0.25)
+    run = tf.function(
+        lambda seed: work.loop.strategy.run(
+            lambda: work._dropout(tf.ones((100, 50)), seed)
+        )
+    )
+    steps = [
+        [np.array(x) for x in work.loop.strategy.experimental_local_results(
+            run(tf.constant([0, step], tf.int64))
+        )]
+        for step in (0, 1, 0)
+    ]
+    for x in [*steps[0], *steps[1]]:
+        np.testing.assert_allclose(np.unique(x), [0, 1 / 0.75], rtol=1e-6)
+        assert abs(x.mean() - 1) < 0.05
+    assert not np.array_equal(steps[0][0], steps[0][1])
+    assert not np.array_equal(steps[0][0], steps[1][0])
+    np.testing.assert_array_equal(steps[0], steps[2])
 
 
 def test_workdir_of_another_training_is_refused(arch, undisturbed):

@@ -3,7 +3,8 @@
     net = tfnas.applications.DenseNASA(classes=10, input_shape=(96, 96, 3))
     net = tfnas.applications.from_arch(tfnas.Arch.load("arch.json"))
 
-All take the arguments of `build`. `names()` lists the networks.
+All take the arguments of `build`, and `names()` lists them; `ShrinkRNN`, a
+language model, has arguments of its own.
 """
 
 from tfnas.applications import weights
@@ -21,6 +22,7 @@ from tfnas.applications.builder import register
 from tfnas.applications.densenas import DenseNASA
 from tfnas.applications.densenas import DenseNASB
 from tfnas.applications.densenas import DenseNASC
+from tfnas.applications.language import ShrinkRNN
 
 names = APPLICATIONS.names
 
@@ -31,6 +33,7 @@ __all__ = [
     "DenseNASA",
     "DenseNASB",
     "DenseNASC",
+    "ShrinkRNN",
     "build",
     "decode_predictions",
     "endpoints",

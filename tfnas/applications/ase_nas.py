@@ -20,10 +20,11 @@ import functools
 from typing import Any
 
 from tfnas.applications import builder
+from tfnas.spaces import elastic_specs
 
 for _name, _top1, _codes in (
-    ("ase_nas", 79.9, "6,6,7,0,6,5,9,0,6,9,6,0,6,6,6,8,6,9,8,8"),
-    ("ase_nas_plus", 80.2, "3,6,4,4,7,9,1,9,6,1,9,0,6,4,9,8,3,6,5,3"),
+    ("ase_nas", 79.9, elastic_specs.ASE_NAS),
+    ("ase_nas_plus", 80.2, elastic_specs.ASE_NAS_PLUS),
 ):
     builder.APPLICATIONS.register(
         _name,

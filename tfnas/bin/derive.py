@@ -4,13 +4,21 @@
 
 Works any time after the first epoch, also while the search runs: the newest
 checkpoint is read. Of a search without a target the published rule derives
-(most probable path, likeliest ops), unless one is given here.
+(most probable path, likeliest ops), unless one is given here. AutoShrink
+keeps the graph of every round: `--step=12` is that after twelve, `--step=0`
+the complete one, and `--space=autoshrink_cnn` puts the cell that was found
+on small images into the network for large ones.
 """
+
+from typing import Any
 
 from absl import flags
 
 from tfnas import cli
+from tfnas import spaces
+from tfnas.arch import Arch
 from tfnas.bin import options
+from tfnas.errors import ConfigError
 
 _WORKDIR = options.define_workdir()
 _OUTPUT = flags.DEFINE_string(
@@ -19,6 +27,14 @@ _OUTPUT = flags.DEFINE_string(
 _CLASSES = flags.DEFINE_integer(
     "classes", None, "Classes of the network, where it is to be trained on "
     "more of them than the search saw.", lower_bound=2,
+)
+_STEP = flags.DEFINE_integer(
+    "step", None, "Number of rounds after which to take the graph of a "
+    "search that shrinks one.", lower_bound=0,
+)
+_SPACE = flags.DEFINE_string(
+    "space", None, "Space to build the network in, where it is not that of "
+    "the search: autoshrink_cnn for a cell found in autoshrink_cnn@32, say.",
 )
 options.define_target()
 
@@ -40,8 +56,11 @@ def main(argv: list[str]) -> None:
         target = search.target
     else:
         check_target(target, search.reachable(), unit)
-    arch = search.derive(target)
+    arch = search.derive(target) if _STEP.value is None else _at_step(search)
     cost = search.cost(arch)
+    if _SPACE.value is not None:
+        text = spaces.get(config.space).encode(arch)
+        arch = spaces.get(_SPACE.value).decode(text)
     if _CLASSES.value is not None:
         arch = with_classes(arch, _CLASSES.value)
     arch.save(_OUTPUT.value)
@@ -51,6 +70,15 @@ def main(argv: list[str]) -> None:
         f"predicted, {counts.params:,} parameters, {counts.madds:,} "
         "multiply-adds"
     )
+
+
+def _at_step(search: Any) -> Arch:
+    if not hasattr(search, "at_step"):
+        raise ConfigError(
+            "--step is for searches that shrink a graph. "
+            f"Received: --step={_STEP.value}, {type(search).__name__}"
+        )
+    return search.at_step(_STEP.value)
 
 
 def entry() -> None:

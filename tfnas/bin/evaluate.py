@@ -1,6 +1,8 @@
 """Measures the accuracy of models on the test images of one data set.
 
     tfnas-evaluate --data=digits --model=model.keras --model=model_int8.tflite
+
+Of language models, on a text (`--data=ptb:DIR`), it measures the perplexity.
 """
 
 from absl import flags
@@ -26,6 +28,9 @@ def main(argv: list[str]) -> None:
     cli.load_tensorflow()
     from tfnas import export
 
+    if datasets.asks_for_text(_CONFIG.value, _DATA.value):
+        _print_table(_perplexities())
+        return
     models = {path: export.load_classifier(path) for path in _MODEL.value}
     data = {
         size: datasets.load(_CONFIG.value, _DATA.value, size)
@@ -44,6 +49,24 @@ def main(argv: list[str]) -> None:
         share = export.accuracy(model, split)
         rows.append((path, f"{100 * share:.2f} %", str(len(split))))
     _print_table(rows)
+
+
+def _perplexities() -> list[tuple[str, ...]]:
+    """Reads the test text with every model, word by word."""
+    from tfnas import export
+
+    rows: list[tuple[str, ...]] = [("model", "perplexity", "words")]
+    for path in _MODEL.value:
+        model = export.load_language_model(path)
+        text = datasets.load_text(_CONFIG.value, _DATA.value, path)
+        if len(text.vocabulary) != model.words:
+            raise ConfigError(
+                f"{path}: expected a network of {len(text.vocabulary)} words, "
+                f"as {text.name} has. Received: words={model.words}"
+            )
+        perplexity = export.perplexity(model, text.test)
+        rows.append((path, f"{perplexity:.2f}", str(len(text.test) - 1)))
+    return rows
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:

@@ -2,6 +2,9 @@
 
     tfnas-export --model=model.keras --quantize=int8 --data=digits \\
         --output=model_int8.tflite
+
+A language model becomes the function of one step, with its state as an input
+and an output (`--quantize=dynamic --data=ptb:DIR`, say).
 """
 
 from typing import Any
@@ -11,9 +14,11 @@ from absl import flags
 from tfnas import cli
 from tfnas.bin import configs
 from tfnas.bin import datasets
+from tfnas.errors import ConfigError
 
 _CALIBRATION_IMAGES = 200
 _PARITY_IMAGES = 100
+_PARITY_STEPS = 50
 
 _MODEL = flags.DEFINE_string("model", None, "The .keras file to convert.")
 _ARCH = flags.DEFINE_string(
@@ -50,6 +55,9 @@ def main(argv: list[str]) -> None:
     from tfnas import export
 
     model = _read_model()
+    if export.is_language_model(model):
+        _export_language(model)
+        return
     calibration, images, kind = _images(export.image_shape(model))
     blob = export.to_tflite(model, _QUANTIZE.value, calibration)
     artifacts.write_bytes(_OUTPUT.value, blob)
@@ -65,11 +73,49 @@ def _read_model() -> Any:
     from tfnas import derive
     from tfnas import export
     from tfnas.arch import Arch
+    from tfnas.ops.recurrent import is_language_model
+    from tfnas.recurrent_model import build_language_model
 
     if _MODEL.value is not None:
         return export.load_keras(_MODEL.value)
     keras.utils.set_random_seed(_SEED.value)
-    return derive.build_model(Arch.load(_ARCH.value))
+    arch = Arch.load(_ARCH.value)
+    if is_language_model(arch):
+        return build_language_model(arch, seed=_SEED.value)
+    return derive.build_model(arch)
+
+
+def _export_language(model: Any) -> None:
+    """Writes a language model's step and prints one line about it."""
+    from tfnas import artifacts
+    from tfnas import export
+
+    blob = export.to_step_tflite(model, _QUANTIZE.value)
+    artifacts.write_bytes(_OUTPUT.value, blob)
+    words, kind = _words(model)
+    parity = export.step_parity(model, blob, words)
+    print(
+        f"{_OUTPUT.value}: {_facts(export.describe(blob))}; "
+        f"{_difference(parity)} {kind} words in a row"
+    )
+
+
+def _words(model: Any) -> tuple[Any, str]:
+    """Returns words to compare on, and what they are."""
+    import numpy as np
+
+    known = model.output_shape[0][-1]
+    if _CONFIG.value is None and _DATA.value is None:
+        rng = np.random.default_rng(_SEED.value)
+        return rng.integers(0, known, _PARITY_STEPS), "random"
+    place = _MODEL.value or _ARCH.value
+    text = datasets.load_text(_CONFIG.value, _DATA.value, place)
+    if len(text.vocabulary) != known:
+        raise ConfigError(
+            f"expected a text of {known} words, as the network has. "
+            f"Received: {text.name} with {len(text.vocabulary)}"
+        )
+    return text.test[:_PARITY_STEPS], f"{text.name} test"
 
 
 def _images(shape: tuple[int, ...]) -> tuple[Any, Any, str]:

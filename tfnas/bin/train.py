@@ -4,10 +4,12 @@
         --workdir=runs/train [--init_from=runs/search]
 
 Writes `model.keras` into the workdir. A training that was killed goes on when
-the same command is given again.
+the same command is given again. A language model is trained on a text
+(`--config=configs/shrink_rnn.py --config.data.name=ptb:DIR`).
 """
 
 import pathlib
+from typing import Any
 
 from absl import flags
 
@@ -15,6 +17,8 @@ from tfnas import cli
 from tfnas.arch import Arch
 from tfnas.bin import configs
 from tfnas.bin import options
+from tfnas.errors import ConfigError
+from tfnas.ops.recurrent import is_language_model
 
 _CONFIG = configs.define_config()
 _WORKDIR = options.define_workdir()
@@ -39,6 +43,9 @@ def main(argv: list[str]) -> None:
     config = options.merge(_CONFIG.value)
     strategy = distribute.strategy(config.strategy)  # before any tensor
     arch = Arch.load(_ARCH.value)
+    if is_language_model(arch):
+        _train_language(arch, config)
+        return
     dataset = data.load(config.data)
     weights = None
     if _INIT_FROM.value:
@@ -52,6 +59,30 @@ def main(argv: list[str]) -> None:
     if distribute.is_chief(strategy):
         retrain.save_model(model, path)
     print(f"{path}: test accuracy {accuracy:.4f}")
+
+
+def _train_language(arch: Arch, config: Any) -> None:
+    """Trains a language model, made to fit the text, and writes it."""
+    from tfnas import data
+    from tfnas.train import language
+    from tfnas.train import retrain
+
+    if _INIT_FROM.value:
+        raise ConfigError(
+            "a language model is trained from scratch. "
+            f"Received: --init_from={_INIT_FROM.value}"
+        )
+    text = data.load_text(config.data)
+    arch = language.fitted(arch, text, config.train.width)
+    model, perplexity = language.train_language(
+        arch, config, _WORKDIR.value, text
+    )
+    path = pathlib.Path(_WORKDIR.value) / "model.keras"
+    retrain.save_model(model, path)
+    print(
+        f"{path}: perplexity {perplexity['test']:.2f} on the test text, "
+        f"{perplexity['valid']:.2f} on the one that chose the weights"
+    )
 
 
 def entry() -> None:

@@ -29,7 +29,7 @@ class BlockCounts:
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Counts of a network at batch 1.
+    """Counts of a network at batch 1; of a language model, of one step.
 
     Args:
         params: Trainable parameters, batch-norm scale and offset included.
@@ -52,16 +52,16 @@ class Counts:
 
 def _peak_elements(graph: Graph) -> int:
     """Largest number of live elements while the graph runs in order."""
-    alias: dict[str, str] = {"input": "input"}
+    nodes, alias = graph.live, {"input": "input"}
     last: dict[str, int] = {}
-    for i, node in enumerate(graph.nodes):
-        in_place = node.kind in ("norm", "act")
+    for i, node in enumerate(nodes):
+        in_place = node.kind in ("norm", "act", "flatten")
         alias[node.name] = alias[node.inputs[0]] if in_place else node.name
         for name in node.inputs:
             last[alias[name]] = i
-    last[alias[graph.output]] = len(graph.nodes)
+    last[alias[graph.output]] = len(nodes)
     live, peak = {"input"}, math.prod(graph.input_shape)
-    for i, node in enumerate(graph.nodes):
+    for i, node in enumerate(nodes):
         live.add(alias[node.name])
         peak = max(peak, sum(math.prod(graph.shapes[t]) for t in live))
         live = {t for t in live if last.get(t, -1) > i}

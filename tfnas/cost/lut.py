@@ -212,13 +212,17 @@ class LatencyTable:
         return self.scale * self.rows[key].latency_ms
 
     def keys_of(self, arch: Arch) -> list[str]:
-        """Returns the keys of a network's blocks, identities left out."""
-        keys = (
-            ops.lut_key(block, shape)
-            for block, shape in zip(
-                arch.blocks, ops.shapes(arch), strict=False
-            )
-        )
+        """Returns the keys of a network's blocks, identities left out.
+
+        A block without a row is priced by its parts (`ops.parts`).
+        """
+        keys: list[str | None] = []
+        for block, shape in zip(arch.blocks, ops.shapes(arch), strict=False):
+            whole = ops.lut_key(block, shape)
+            if whole is None or whole in self.rows:
+                keys.append(whole)
+                continue
+            keys += [ops.lut_key(*part) for part in ops.parts(block, shape)]
         return [key for key in keys if key is not None]
 
     def missing(self, arch: Arch) -> list[str]:

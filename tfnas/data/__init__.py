@@ -1,4 +1,7 @@
-"""Images and labels: `load(config)` gives a `Dataset`."""
+"""Images and labels: `load(config)` gives a `Dataset`.
+
+Language models read a `Text`, which `load_text(config)` gives.
+"""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -15,10 +18,13 @@ from tfnas.data.images import Part
 from tfnas.data.images import Source
 from tfnas.data.split import choose_classes
 from tfnas.data.split import select
+from tfnas.data.text import Text
+from tfnas.data.text import is_text
+from tfnas.data.text import load_text
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 
-__all__ = ["Dataset", "Split", "load"]
+__all__ = ["Dataset", "Split", "Text", "is_text", "load", "load_text"]
 
 _MIN_IMAGE_SIZE = 32
 
@@ -100,6 +106,11 @@ def load(config: Mapping[str, Any]) -> Dataset:
 def _find(config: Mapping[str, Any]) -> Source:
     name = config["name"]
     scheme, colon, where = name.partition(":")
+    if is_text(name):
+        raise ConfigError(
+            "this needs images, and a text is for language models. "
+            f"Received: name={name}"
+        )
     if scheme + colon not in _SOURCES:
         raise ConfigError(
             f"`name` must be one of {', '.join(_SOURCES)}, with a file or "

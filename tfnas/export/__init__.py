@@ -8,6 +8,14 @@ from tfnas.export.classifiers import image_shape
 from tfnas.export.evaluate import accuracy
 from tfnas.export.inspection import describe
 from tfnas.export.inspection import require_int8
+from tfnas.export.language import KerasStepper
+from tfnas.export.language import Stepper
+from tfnas.export.language import TFLiteStepper
+from tfnas.export.language import is_language_model
+from tfnas.export.language import load_language_model
+from tfnas.export.language import perplexity
+from tfnas.export.language import step_parity
+from tfnas.export.language import to_step_tflite
 from tfnas.export.loading import load_classifier
 from tfnas.export.loading import load_keras
 from tfnas.export.parity import Parity
@@ -17,15 +25,23 @@ from tfnas.export.tflite import to_tflite
 __all__ = [
     "Classifier",
     "KerasClassifier",
+    "KerasStepper",
     "Parity",
+    "Stepper",
     "TFLiteClassifier",
+    "TFLiteStepper",
     "accuracy",
     "as_classifier",
     "describe",
     "image_shape",
+    "is_language_model",
     "load_classifier",
     "load_keras",
+    "load_language_model",
     "parity",
+    "perplexity",
     "require_int8",
+    "step_parity",
+    "to_step_tflite",
     "to_tflite",
 ]

@@ -47,8 +47,8 @@ def to_tflite(
             missing, empty or of another shape than the model's input.
         ExportError: if the model cannot be converted, or not wholly to int8.
     """
-    _check_choice("quantize", quantize, QUANTIZE)
-    _check_choice("io", io, IO)
+    check_choice("quantize", quantize, QUANTIZE)
+    check_choice("io", io, IO)
     shape = image_shape(model)
     images: list[np.ndarray] = []
     if quantize == "int8":
@@ -68,13 +68,14 @@ def to_tflite(
             ]
             converter.inference_input_type = tf.as_dtype(io)
             converter.inference_output_type = tf.as_dtype(io)
-        blob = _convert(converter)
+        blob = run_converter(converter)
     if quantize == "int8":
         require_int8(blob, float_io=io == "float32")
     return blob
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises a `ConfigError` unless `value` is one of the choices."""
     if value not in choices:
         raise ConfigError(
             f"`{name}` must be one of {', '.join(choices)}. "
@@ -100,7 +101,12 @@ def _inference(model: Any, shape: tuple[int, ...]) -> Any:
     )
 
 
-def _convert(converter: Any) -> bytes:
+def run_converter(converter: Any) -> bytes:
+    """Returns the content of a `.tflite` file.
+
+    Raises:
+        ExportError: when the model cannot be converted.
+    """
     try:
         return converter.convert()
     except Exception as error:  # the converter's own class is private

@@ -5,8 +5,12 @@ An op says once, as a small graph of primitive layers, what it computes
 `.tflite` writer are all derived from that graph.
 """
 
-from tfnas.ops import conv as _conv  # noqa: F401  (registers ops)
+from tfnas.ops import cell as _cell  # noqa: F401  (registers ops)
+from tfnas.ops import conv as _conv  # noqa: F401
+from tfnas.ops import dag as _dag  # noqa: F401
 from tfnas.ops import mobile as _mobile  # noqa: F401
+from tfnas.ops import nasbench201 as _nasbench201  # noqa: F401
+from tfnas.ops import recurrent as _recurrent  # noqa: F401
 from tfnas.ops import residual as _residual  # noqa: F401
 from tfnas.ops.base import Op
 from tfnas.ops.base import get
@@ -14,6 +18,7 @@ from tfnas.ops.base import lower
 from tfnas.ops.base import lut_key
 from tfnas.ops.base import names
 from tfnas.ops.base import parse_lut_key
+from tfnas.ops.base import parts
 from tfnas.ops.base import shapes
 from tfnas.ops.graph import Graph
 from tfnas.ops.graph import Node
@@ -29,5 +34,6 @@ __all__ = [
     "lut_key",
     "names",
     "parse_lut_key",
+    "parts",
     "shapes",
 ]

@@ -13,7 +13,7 @@ from tfnas.ops.graph import Graph
 from tfnas.ops.graph import Shape
 from tfnas.registry import Registry
 
-ACTIVATIONS = ("linear", "relu", "relu6")
+ACTIVATIONS = ("linear", "relu", "relu6", "swish", "hard_swish")
 PADDINGS = ("sym", "same")
 # Inference folds the normalisation into the convolution before it, so these
 # change nothing that a table measures.
@@ -35,13 +35,15 @@ class Op:
     Attributes:
         name: Registered name.
         strides: Strides that a block of this op may have.
-        attrs: Attribute name to its legal values; those of `norm` are the
-            batch-norm settings of `NORM`.
+        rank: Dimensions of its input: 3 for images, 1 for vectors.
+        attrs: Attribute name to its legal values, or to a pattern of legal
+            text; those of `norm` are the batch-norm settings of `NORM`.
         defaults: Attributes that may be left out, also in part for `norm`.
     """
 
     name: str = ""
     strides: tuple[int, ...] = (1, 2)
+    rank: int = 3
     attrs: Mapping[str, Any] = {}
     defaults: Mapping[str, Any] = {}
 
@@ -64,8 +66,8 @@ class Op:
                 values[name] = _norm(self.name, self.defaults[name], given)
             elif name not in values or not _is_in(values[name], legal):
                 raise ArtifactError(
-                    f"op `{self.name}`: attribute `{name}` must be one of "
-                    f"{[*legal]}. Received: {values.get(name)!r}"
+                    f"op `{self.name}`: attribute `{name}` must be "
+                    f"{_legal(legal)}. Received: {values.get(name)!r}"
                 )
         return values
 
@@ -81,6 +83,15 @@ class Op:
     def input_channels(self, block: Block) -> int:
         """Returns the width of the tensor that the block takes."""
         return block.in_channels
+
+    def parts(
+        self, block: Block, in_shape: Shape
+    ) -> list[tuple[Block, Shape]]:
+        """Returns simpler blocks, with their inputs, that cost as much.
+
+        Tables of spaces with too many blocks to measure hold the parts.
+        """
+        return [(block, in_shape)]
 
     def from_key(
         self, in_shape: Shape, out_shape: Shape, stride: int,
@@ -98,7 +109,15 @@ NORM = {"eps": 1e-3, "momentum": 0.9, "affine": True}
 
 
 def _is_in(value: Any, legal: Any) -> bool:
+    if isinstance(legal, re.Pattern):
+        return isinstance(value, str) and bool(legal.fullmatch(value))
     return type(value) in (int, str) and value in legal
+
+
+def _legal(legal: Any) -> str:
+    if isinstance(legal, re.Pattern):
+        return f"text of the form {legal.pattern}"
+    return f"one of {[*legal]}"
 
 
 def _norm(op: str, default: Mapping[str, Any], given: Any) -> dict[str, Any]:
@@ -125,12 +144,25 @@ def register(op: type[Op]) -> type[Op]:
     return op
 
 
+def make_divisible(width: float, divisor: int = 8) -> int:
+    """Rounds a width to a multiple, never down by more than a tenth.
+
+    Source: Sandler et al. 2018 (MobileNetV2), the released code.
+
+    Args:
+        width: Any positive number of channels.
+        divisor: What the result is a multiple of.
+    """
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * width else rounded
+
+
 def lower(block: Block, in_shape: Shape) -> Graph:
     """Returns the graph of primitive layers of a block.
 
     Args:
         block: Any registered op's block.
-        in_shape: `(height, width, channels)` of its input.
+        in_shape: `(height, width, channels)` of its input, or `(width,)`.
 
     Raises:
         ArtifactError: for an unknown op, an illegal stride, illegal
@@ -148,9 +180,10 @@ def lower(block: Block, in_shape: Shape) -> Graph:
             f"Received: stride={block.stride!r}"
         )
     width = op.input_channels(block)
-    if len(in_shape) != 3 or in_shape[-1] != width:
+    if len(in_shape) != op.rank or in_shape[-1] != width:
+        expected = f"(height, width, {width})" if op.rank == 3 else (width,)
         raise ArtifactError(
-            f"op `{block.op}` takes (height, width, {width}). "
+            f"op `{block.op}` takes {expected}. "
             f"Received: in_shape={tuple(in_shape)}"
         )
     return op.lower(block, tuple(in_shape))
@@ -178,7 +211,7 @@ def lut_key(block: Block, in_shape: Shape) -> str | None:
         The key, or `None` for a block that computes nothing and costs 0.
     """
     graph = lower(block, in_shape)
-    if not graph.nodes:
+    if not graph.live:
         return None
     values = {"s": block.stride, **get(block.op).attributes(block)}
     fields = [
@@ -188,6 +221,20 @@ def lut_key(block: Block, in_shape: Shape) -> str | None:
         "x".join(map(str, shape)) for shape in (in_shape, graph.output_shape)
     )
     return "|".join([block.op, *fields, sizes])
+
+
+def parts(block: Block, in_shape: Shape) -> list[tuple[Block, Shape]]:
+    """Returns the blocks that stand for a block in a latency table.
+
+    Args:
+        block: Any registered op's block.
+        in_shape: `(height, width, channels)` of its input.
+
+    Returns:
+        The parts with their input shapes; most ops are their only part.
+    """
+    lower(block, in_shape)
+    return get(block.op).parts(block, tuple(in_shape))
 
 
 def parse_lut_key(key: str) -> tuple[Block, Shape]:

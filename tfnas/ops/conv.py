@@ -1,4 +1,4 @@
-"""Plain convolution (stem, 1x1 tail) and the classifier."""
+"""Plain convolution (stem, 1x1 tail), pooled convolution, classifier."""
 
 from __future__ import annotations
 
@@ -36,8 +36,32 @@ class Conv(Op):
 
 
 @register
+class PooledConv(Op):
+    """Global average pool, 1x1 convolution, activation (MobileNetV3's head).
+
+    Neither bias nor normalisation; the output is `(1, 1, channels)`.
+    Source: Howard et al. 2019, section 5.1; without bias as in Once-for-All.
+    """
+
+    name = "pooled_conv"
+    strides = (1,)
+    attrs = {"act": ACTIVATIONS}
+    defaults = {"act": "hard_swish"}
+
+    def lower(self, block: Block, in_shape: Shape) -> Graph:
+        a = self.attributes(block)
+        g = Graph(in_shape)
+        x = g.mean("input", "pool", keepdims=True)
+        g.act(g.conv(x, "conv", block.out_channels), "conv_act", a["act"])
+        return g
+
+
+@register
 class Classifier(Op):
-    """Global average pool and a dense layer with bias: the logits."""
+    """Global average pool and a dense layer with bias: the logits.
+
+    What is pooled already is not pooled again.
+    """
 
     name = "classifier"
     strides = (1,)
@@ -45,5 +69,6 @@ class Classifier(Op):
     def lower(self, block: Block, in_shape: Shape) -> Graph:
         self.attributes(block)
         g = Graph(in_shape)
-        g.dense(g.mean("input", "pool"), "dense", block.out_channels)
+        pool = g.flatten if in_shape[:2] == (1, 1) else g.mean
+        g.dense(pool("input", "pool"), "dense", block.out_channels)
         return g

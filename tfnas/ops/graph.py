@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 Shape = tuple[int, ...]
@@ -21,8 +22,10 @@ class Node:
     Args:
         name: Unique in the graph.
         kind: `conv`, `depthwise`, `pad`, `norm`, `act`, `add`, `concat`,
-            `mul`, `mean`, `dense`, `max_pool` or `avg_pool`.
+            `sub`, `mul`, `average`, `mean`, `flatten`, `dense`, `embed`,
+            `max_pool`, `avg_pool`, `zeros` or `state`.
         inputs: Names of the input tensors; the graph's source is `"input"`.
+            A `state` has none: it is what the time step before gave.
         attrs: The layer's arguments.
     """
 
@@ -36,12 +39,13 @@ class Graph:
     """A graph of primitive layers over one input.
 
     Args:
-        input_shape: `(height, width, channels)`, or `(channels,)`.
+        input_shape: `(height, width, channels)`, `(channels,)`, or `()` for
+            the number of a word.
 
     Attributes:
         nodes: The `Node`s in topological order.
         shapes: Shape of every tensor by name, without the batch.
-        output: Name of the tensor added last.
+        output: Name of the output tensor: the one added last, unless set.
     """
 
     def __init__(self, input_shape: Shape):
@@ -54,6 +58,19 @@ class Graph:
     def output_shape(self) -> Shape:
         """Shape of the output, without the batch."""
         return self.shapes[self.output]
+
+    @property
+    def live(self) -> list[Node]:
+        """The nodes that the output depends on, in order.
+
+        These are what runs; `nodes` are what is counted.
+        """
+        needed, found = {self.output}, []
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed.update(node.inputs)
+                found.append(node)
+        return found[::-1]
 
     def _add(
         self, kind: str, name: str, inputs: tuple[str, ...], shape: Shape,
@@ -112,7 +129,11 @@ class Graph:
         return self._add("norm", name, (x,), self.shapes[x], **norm)
 
     def act(self, x: str, name: str, fn: str) -> str:
-        """Adds an activation; `"linear"` adds nothing."""
+        """Adds an activation; `"linear"` adds nothing.
+
+        The hard forms are those of MobileNetV3: `hard_sigmoid(x)` is
+        `relu6(x + 3) / 6`, and `hard_swish(x)` is `x` times that.
+        """
         if fn == "linear":
             return x
         return self._add("act", name, (x,), self.shapes[x], fn=fn)
@@ -121,13 +142,89 @@ class Graph:
         """Adds the sum of two tensors of one shape."""
         return self._add("add", name, (a, b), self.shapes[a])
 
-    def mean(self, x: str, name: str) -> str:
-        """Adds a global average pool: `(h, w, c)` to `(c,)`."""
-        return self._add("mean", name, (x,), self.shapes[x][-1:])
+    def zeros(self, x: str, name: str) -> str:
+        """Adds zeros of the shape of a tensor."""
+        return self._add("zeros", name, (x,), self.shapes[x])
 
-    def dense(self, x: str, name: str, units: int) -> str:
-        """Adds a dense layer with bias."""
-        return self._add("dense", name, (x,), (units,), units=units)
+    def sub(self, a: str, b: str, name: str) -> str:
+        """Adds the difference of two tensors of one shape."""
+        return self._add("sub", name, (a, b), self.shapes[a])
+
+    def average(self, inputs: Sequence[str], name: str) -> str:
+        """Adds the mean of tensors of one shape; of one, nothing."""
+        if len(inputs) == 1:
+            return inputs[0]
+        return self._add(
+            "average", name, tuple(inputs), self.shapes[inputs[0]]
+        )
+
+    def mul(self, a: str, b: str, name: str) -> str:
+        """Adds the product of two tensors; `b` may be `(1, 1, channels)`."""
+        return self._add("mul", name, (a, b), self.shapes[a])
+
+    def concat(self, inputs: Sequence[str], name: str) -> str:
+        """Adds the channel concatenation of tensors; of one, nothing."""
+        if len(inputs) == 1:
+            return inputs[0]
+        shapes = [self.shapes[x] for x in inputs]
+        width = sum(shape[-1] for shape in shapes)
+        return self._add(
+            "concat", name, tuple(inputs), (*shapes[0][:-1], width)
+        )
+
+    def max_pool(
+        self, x: str, name: str, size: int, stride: int, padding: str
+    ) -> str:
+        """Adds a max pool; `padding` is `same` or `valid`."""
+        return self._pool("max_pool", x, name, size, stride, padding)
+
+    def avg_pool(
+        self, x: str, name: str, size: int, stride: int, padding: str
+    ) -> str:
+        """Adds an average pool; what is padded does not count."""
+        return self._pool("avg_pool", x, name, size, stride, padding)
+
+    def _pool(
+        self, kind: str, x: str, name: str, size: int, stride: int,
+        padding: str,
+    ) -> str:
+        h, w, c = self.shapes[x]
+        missing = 0 if padding == "same" else size - 1
+        shape = tuple(math.ceil((n - missing) / stride) for n in (h, w))
+        return self._add(
+            kind, name, (x,), (*shape, c), size=size, stride=stride,
+            padding=padding,
+        )
+
+    def mean(self, x: str, name: str, keepdims: bool = False) -> str:
+        """Adds a global average pool: `(h, w, c)` to `(c,)`.
+
+        With `keepdims` the result is `(1, 1, c)`.
+        """
+        channels = self.shapes[x][-1:]
+        shape = (1, 1, *channels) if keepdims else channels
+        return self._add("mean", name, (x,), shape, keepdims=keepdims)
+
+    def flatten(self, x: str, name: str) -> str:
+        """Adds what a dense layer wants: `(1, 1, c)` as `(c,)`."""
+        return self._add("flatten", name, (x,), self.shapes[x][-1:])
+
+    def dense(
+        self, x: str, name: str, units: int, bias: bool = True,
+        tied: bool = False,
+    ) -> str:
+        """Adds a dense layer; a `tied` kernel is counted elsewhere."""
+        return self._add(
+            "dense", name, (x,), (units,), units=units, bias=bias, tied=tied
+        )
+
+    def embed(self, x: str, name: str, rows: int, units: int) -> str:
+        """Adds a table: from the number of a word to its row."""
+        return self._add("embed", name, (x,), (units,), rows=rows, units=units)
+
+    def state(self, name: str, units: int) -> str:
+        """Adds a second source: the output of the time step before."""
+        return self._add("state", name, (), (units,), units=units)
 
     def conv_norm_act(
         self, x: str, name: str, filters: int, norm: dict[str, Any],
@@ -137,9 +234,25 @@ class Graph:
         x = self.conv(x, name, filters, size, stride, pad)
         return self.act(self.norm(x, f"{name}_bn", norm), f"{name}_act", act)
 
+    def squeeze_excite(self, x: str, name: str, reduced: int) -> str:
+        """Adds channel gates: mean, two 1x1 convolutions, product.
+
+        Args:
+            x: The tensor to gate.
+            name: Prefix of the layers.
+            reduced: Width between the convolutions.
+        """
+        width = self.shapes[x][-1]
+        y = self.mean(x, f"{name}_pool", keepdims=True)
+        y = self.conv(y, f"{name}_reduce", reduced, bias=True)
+        y = self.act(y, f"{name}_reduce_act", "relu")
+        y = self.conv(y, f"{name}_expand", width, bias=True)
+        y = self.act(y, f"{name}_gate", "hard_sigmoid")
+        return self.mul(x, y, name)
+
     def params(self, node: Node) -> int:
         """Trainable parameters of a node, scale and offset included."""
-        a, c = node.attrs, self.shapes[node.inputs[0]][-1]
+        a, c = node.attrs, self._channels(node)
         if node.kind == "conv":
             kernel = a["kernel"] ** 2 * c // a["groups"] * a["filters"]
             return kernel + a["bias"] * a["filters"]
@@ -148,12 +261,19 @@ class Graph:
         if node.kind == "norm":
             return 2 * c * a["affine"]
         if node.kind == "dense":
-            return (c + 1) * a["units"]
+            return (c * (not a["tied"]) + a["bias"]) * a["units"]
+        if node.kind == "embed":
+            return a["rows"] * a["units"]
         return 0
+
+    def _channels(self, node: Node) -> int:
+        """Width of a node's first input; 0 for a word, or without one."""
+        shape = self.shapes[node.inputs[0]] if node.inputs else ()
+        return shape[-1] if shape else 0
 
     def madds(self, node: Node) -> int:
         """Multiply-adds of convolutions and dense layers, biases excluded."""
-        a, c = node.attrs, self.shapes[node.inputs[0]][-1]
+        a, c = node.attrs, self._channels(node)
         if node.kind == "dense":
             return c * a["units"]
         if node.kind not in ("conv", "depthwise"):

@@ -46,10 +46,12 @@ def _layer(K: Any, node: Node, shape: Shape, name: str) -> Any:
             momentum=a["momentum"], epsilon=a["eps"], scale=a["affine"],
             center=a["affine"], name=name,
         )
+    if node.kind == "embed":
+        return layers.Embedding(a["rows"], a["units"], name=name)
     if node.kind == "dense":
         limit = 1 / math.sqrt(shape[-1])
         return layers.Dense(
-            a["units"], name=name,
+            a["units"], use_bias=a["bias"], name=name,
             kernel_initializer=K.initializers.RandomUniform(
                 -limit, limit
             ),
@@ -63,18 +65,65 @@ def _plain_layer(layers: Any, node: Node, name: str) -> Any:
     if node.kind == "pad":
         return layers.ZeroPadding2D(a["amount"], name=name)
     if node.kind == "act":
-        top = {"relu": None, "relu6": 6.0}[a["fn"]]
-        return layers.ReLU(max_value=top, name=name)
+        return _activation(layers, a["fn"], name)
     if node.kind == "add":
         return layers.Add(name=name)
+    if node.kind == "zeros":
+        return layers.Rescaling(0.0, name=name)
+    if node.kind == "sub":
+        return layers.Subtract(name=name)
+    if node.kind == "average":
+        return layers.Average(name=name)
+    if node.kind == "mul":
+        return layers.Multiply(name=name)
+    if node.kind == "flatten":
+        return layers.Flatten(name=name)
+    if node.kind == "concat":
+        return layers.Concatenate(name=name)
+    if node.kind == "max_pool":
+        return layers.MaxPooling2D(
+            a["size"], a["stride"], a["padding"], name=name
+        )
+    if node.kind == "avg_pool":
+        return layers.AveragePooling2D(
+            a["size"], a["stride"], a["padding"], name=name
+        )
     if node.kind == "mean":
-        return layers.GlobalAveragePooling2D(name=name)
+        return layers.GlobalAveragePooling2D(
+            keepdims=a["keepdims"], name=name
+        )
     raise ValueError(f"No Keras layer for this node. Received: {node}")
+
+
+def _activation(
+    layers: Any, fn: str, name: str
+) -> Callable[[Any], Any]:
+    """Returns an activation made of layers that quantise well.
+
+    Keras 3 and tf_keras disagree about `hard_sigmoid`, so the hard forms are
+    composed; the converter makes one HARD_SWISH of the second.
+    """
+    if fn in ("relu", "relu6"):
+        top = {"relu": None, "relu6": 6.0}[fn]
+        return layers.ReLU(max_value=top, name=name)
+    if fn in ("sigmoid", "tanh", "swish"):
+        return layers.Activation(fn, name=name)
+
+    def hard_sigmoid(x: Any) -> Any:
+        x = layers.Rescaling(1.0, 3.0, name=f"{name}_shift")(x)
+        x = layers.ReLU(max_value=6.0, name=f"{name}_clip")(x)
+        return layers.Rescaling(1 / 6, name=f"{name}_scale")(x)
+
+    def hard_swish(x: Any) -> Any:
+        return layers.Multiply(name=name)([x, hard_sigmoid(x)])
+
+    forms = {"hard_sigmoid": hard_sigmoid, "hard_swish": hard_swish}
+    return forms[fn]
 
 
 def build(
     block: Block, in_shape: Shape, K: Any, name: str
-) -> Callable[[Any], Any]:
+) -> Callable[..., Any]:
     """Returns a function that applies a block with new stock layers.
 
     Args:
@@ -84,13 +133,17 @@ def build(
         name: Prefix of the layer names: `f"{name}_{node.name}"`.
 
     Returns:
-        A function from a symbolic tensor to a symbolic tensor.
+        A function from a symbolic tensor to a symbolic tensor. That of a
+        recurrent block takes the state as a second one.
     """
     graph: Graph = lower(block, in_shape)
 
-    def apply(x: Any) -> Any:
+    def apply(x: Any, state: Any = None) -> Any:
         tensors = {"input": x}
-        for node in graph.nodes:
+        for node in graph.live:
+            if node.kind == "state":
+                tensors[node.name] = state
+                continue
             layer = _layer(
                 K, node, graph.shapes[node.inputs[0]],
                 f"{name}_{node.name}",

@@ -8,6 +8,7 @@ from tfnas.ops.base import ACTIVATIONS
 from tfnas.ops.base import NORM
 from tfnas.ops.base import PADDINGS
 from tfnas.ops.base import Op
+from tfnas.ops.base import make_divisible
 from tfnas.ops.base import register
 from tfnas.ops.conv import KERNELS
 from tfnas.ops.graph import Graph
@@ -41,12 +42,30 @@ class MBConv(Op):
             x = g.conv_norm_act(x, "expand", width, a["norm"], a["act"])
         x = g.depthwise(x, "depthwise", a["k"], block.stride, a["pad"])
         x = g.norm(x, "depthwise_bn", a["norm"])
-        x = g.act(x, "depthwise_act", a["act"])
+        x = self.gate(g, g.act(x, "depthwise_act", a["act"]))
         x = g.conv(x, "project", block.out_channels)
         x = g.norm(x, "project_bn", a["norm"])
         if g.shapes[x] == in_shape:
             g.add("input", x, "sum")
         return g
+
+    def gate(self, g: Graph, x: str) -> str:
+        """Adds what stands between the depthwise and the projection."""
+        return x
+
+
+@register
+class MBConvSE(MBConv):
+    """Inverted residual with squeeze-and-excitation (MobileNetV3).
+
+    The channels are gated after the depthwise activation, by way of a fourth
+    of their number. Source: Howard et al. 2019.
+    """
+
+    name = "mbconv_se"
+
+    def gate(self, g: Graph, x: str) -> str:
+        return g.squeeze_excite(x, "se", make_divisible(g.shapes[x][-1] // 4))
 
 
 @register

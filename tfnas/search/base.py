@@ -132,9 +132,12 @@ class Search(abc.ABC):
 
     Attributes:
         target: Cost aimed at, in the unit of the search, or `None`.
+        unit: Unit of its costs: `"ms"`, or `"madds_m"` for millions of
+            multiply-adds.
     """
 
     target: float | None = None
+    unit: str = "madds_m"
 
     @property
     @abc.abstractmethod
@@ -187,6 +190,10 @@ class Search(abc.ABC):
     @abc.abstractmethod
     def outcome(self) -> tuple[list[Found], list[Found], list[dict]]:
         """Returns the networks found, the random baseline, the history."""
+
+    def files(self) -> dict[str, Any]:
+        """Returns what else to write at the end: JSON by file name."""
+        return {}
 
 
 SEARCHES: Registry[Callable[..., Search]] = Registry("search algorithm")

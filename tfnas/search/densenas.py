@@ -20,7 +20,6 @@ from tfnas.cost.dense_costs import DenseCosts
 from tfnas.cost.expected import ChainedCost
 from tfnas.cost.expected import log_penalty
 from tfnas.cost.expected import target_penalty
-from tfnas.cost.lut import LatencyTable
 from tfnas.cost.objective import check_target
 from tfnas.cost.objective import reachable
 from tfnas.search import dense_derive
@@ -29,6 +28,7 @@ from tfnas.search.base import Found
 from tfnas.search.base import Search
 from tfnas.search.baselines import random_at_cost
 from tfnas.search.op_sampling import sample_ops
+from tfnas.search.setting import Setting
 from tfnas.spaces.dense import DenseSpace
 from tfnas.supernets.base import one_by_one
 from tfnas.supernets.dense import ArchParameters
@@ -405,38 +405,35 @@ class DenseNAS(Search):
         return sum(steps(self.phases[name]) for name in names)
 
 
-def build(
-    config: Any, space: DenseSpace, splits: tuple[Any, Any], loop: Loop,
-    table: LatencyTable | None,
-) -> DenseNAS:
+def build(setting: Setting) -> DenseNAS:
     """Makes the search that a config describes.
 
     Args:
-        config: The whole config.
-        space: The space.
-        splits: The weight and the architecture split.
-        loop: The gradient loop.
-        table: Latency table, or `None` to count multiply-adds (in millions).
+        setting: The config and what it names. Without a latency table the
+            costs are multiply-adds, in millions.
 
     Raises:
         LutMiss: when the table lacks operators of the space.
         InfeasibleBudget: when the target cannot be reached.
     """
+    config, space, table = setting.config, setting.space, setting.table
     regularised = config.search.cost.skip_reg
     if table is None:
         costs = DenseCosts.from_madds(space)
         seen = DenseCosts.from_madds(space, skip_reg=regularised)
-        unit, target = "M multiply-adds", config.target_madds
-        target = None if target is None else target / 1e6
     else:
         costs = DenseCosts.from_table(space, table)
         seen = DenseCosts.from_table(space, table, skip_reg=regularised)
-        unit, target = "ms", config.target_ms
+    target = setting.target
     if target is not None:
+        unit = "M multiply-adds" if table is None else "ms"
         check_target(target, reachable(costs), unit)
-    return DenseNAS(
-        space, costs, splits, loop, config.search, config.seed, target, seen
+    search = DenseNAS(
+        space, costs, setting.splits, setting.loop, config.search,
+        config.seed, target, seen,
     )
+    search.unit = setting.cost.unit
+    return search
 
 
 SEARCHES.register("densenas", build)

@@ -7,22 +7,31 @@ import pathlib
 from typing import Any
 
 from tfnas import artifacts
-from tfnas import data
-from tfnas import spaces
 from tfnas.cost.lut import LatencyTable
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.search import autoshrink as _autoshrink
+from tfnas.search import autospace as _autospace
+from tfnas.search import builders as _builders
 from tfnas.search import densenas as _densenas
+from tfnas.search import evaluate_language as _language
+from tfnas.search import evaluate_proxy as _proxy
+from tfnas.search import proxyless as _proxyless
 from tfnas.search.base import SEARCHES
 from tfnas.search.base import Search
 from tfnas.search.base import SearchResult
+from tfnas.search.setting import Setting
 from tfnas.train import distribute
 from tfnas.train import run_state
 from tfnas.train.loop import Loop
 from tfnas.train.stage import Stage
 
 __all__ = ["make_search", "open_search", "run_search"]
-_ALGORITHMS = (_densenas,)  # imported to register their searches
+# Imported to register their searches and evaluators.
+_ALGORITHMS = (
+    _autoshrink, _autospace, _builders, _densenas, _language, _proxy,
+    _proxyless,
+)
 
 
 def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:
@@ -45,16 +54,13 @@ def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:
     _check_unit(config)
     strategy = distribute.strategy(config.strategy)
     run_state.start(config.seed)
-    dataset = data.load(config.data)
-    splits = dataset.search_splits(config.search.split, config.seed)
-    space = spaces.get(config.space, dataset.classes, dataset.image_shape)
     table = None
     if config.lut.path is not None:
         table = LatencyTable.load(config.lut.path)
         table.require(dtype=config.lut.dtype)
     loop = Loop(strategy, config.seed, progress)
     build = SEARCHES.get(config.algorithm)
-    return build(config, space, splits, loop, table), loop
+    return build(Setting(config, loop, table)), loop
 
 
 def _check_unit(config: Any) -> None:
@@ -71,9 +77,15 @@ def _check_unit(config: Any) -> None:
 
 
 def _inputs(config: Any) -> dict[str, Any]:
-    """What a search depends on beside its config."""
-    path = config.lut.path
-    return {"lut_sha256": None if path is None else artifacts.sha256(path)}
+    """What a search depends on beside its config: digests of its files."""
+    files = {"lut": config.lut.path}
+    for name in ("table", "latencies"):
+        if name in config.search:
+            files[name] = config.search[name]
+    return {
+        f"{name}_sha256": None if path is None else artifacts.sha256(path)
+        for name, path in files.items()
+    }
 
 
 def open_search(config: Any, workdir: str | os.PathLike) -> Search:
@@ -148,10 +160,12 @@ def run_search(
         "strategy": config.strategy,
         "versions": run_state.versions(),
         "inputs": inputs,
-        "unit": "madds_m" if config.lut.path is None else "ms",
+        "unit": search.unit,
         "target": search.target,
     }
     result = SearchResult(header, *search.outcome())
     if distribute.is_chief(loop.strategy):
+        for name, value in search.files().items():
+            artifacts.write_json(folder / name, value)
         result.save(result_path)
     return result

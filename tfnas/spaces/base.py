@@ -68,8 +68,10 @@ class Space(abc.ABC):
 
 
 _SPACES: Registry[Callable[..., Space]] = Registry("space")
+_FROM_FILES: Registry[Callable[..., Space]] = Registry("space with a file")
 names = _SPACES.names
 register = _SPACES.register
+register_from_file = _FROM_FILES.register
 
 
 def get(
@@ -81,7 +83,8 @@ def get(
 
     Args:
         name: One of `names()`; a suffix such as `@32` is the same kind of
-            space scaled down for small images.
+            space scaled down for small images. Some take a file after a
+            colon, `autospace_proxyless:space.json`, for their own.
         classes: Width of the logits. Defaults to the space's own (1000, or
             10 for scaled spaces).
         input_shape: `(height, width, channels)`. Defaults to the space's own.
@@ -89,5 +92,10 @@ def get(
     Raises:
         ConfigError: for an unknown name (the message lists the known ones),
             or an image too small for the space.
+        ArtifactError: when the file is damaged or does not fit.
     """
+    kind, colon, path = name.partition(":")
+    if colon:
+        make = _FROM_FILES.get(kind)
+        return make(name, path, classes=classes, input_shape=input_shape)
     return _SPACES.get(name)(classes=classes, input_shape=input_shape)

@@ -57,17 +57,26 @@ def _split(x: tf.Tensor, groups: int) -> list[tf.Tensor]:
     return tf.split(x, [(batch + i) // groups for i in range(groups)])
 
 
-def _ranks(node: Node) -> tuple[int, ...]:
+def weight_ranks(node: Node) -> tuple[int, ...]:
     """Ranks of the variables of a node, in order."""
     if node.kind in ("conv", "depthwise"):
         return (4,)
     return (1, 1) if node.kind == "norm" and node.attrs["affine"] else ()
 
 
-def _window(
+def window(
     x: tf.Tensor, kernel: tf.Tensor, stride: int
 ) -> tuple[tf.Tensor, str]:
-    """Pads `size // 2` on both sides at stride 2; the size is the kernel's."""
+    """Pads `size // 2` on both sides at stride 2; the size is the kernel's.
+
+    Args:
+        x: `(batch, height, width, channels)`.
+        kernel: `(size, size, ...)`; the size may change from step to step.
+        stride: Stride of the convolution.
+
+    Returns:
+        What to convolve, and the padding that the convolution then takes.
+    """
     if stride == 1:
         return x, "SAME"
     half = tf.shape(kernel)[0] // 2
@@ -77,8 +86,13 @@ def _window(
     return padded, "VALID"
 
 
-def _pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """1x1 convolution as a matrix product, whose gradients are faster."""
+def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """1x1 convolution as a matrix product, whose gradients are faster.
+
+    Args:
+        x: `(batch, height, width, in)`.
+        kernel: `(1, 1, in, out)`.
+    """
     shape = tf.shape(kernel)
     y = tf.reshape(x, [-1, shape[2]]) @ tf.reshape(kernel, shape[2:])
     return tf.reshape(y, tf.concat([tf.shape(x)[:3], shape[3:]], 0))
@@ -98,39 +112,79 @@ def run_graph(
     """
     tensors, left = {"input": x}, list(weights)
     for node in graph.nodes:
-        a, x = node.attrs, tensors[node.inputs[0]]
-        if node.kind == "conv":
-            kernel = left.pop(0)
-            if a["kernel"] == a["stride"] == 1:
-                x = _pointwise(x, kernel)
-            else:
-                x, padding = _window(x, kernel, a["stride"])
-                x = tf.nn.conv2d(x, kernel, a["stride"], padding)
-        elif node.kind == "depthwise":
-            kernel = left.pop(0)
-            x, padding = _window(x, kernel, a["stride"])
-            strides = [1, a["stride"], a["stride"], 1]
-            x = tf.nn.depthwise_conv2d(x, kernel, strides, padding)
-        elif node.kind == "norm":
-            affine = [left.pop(0) for _ in _ranks(node)]
-            x = batch_norm(x, a["eps"], bn_groups, *affine)
-        elif node.kind == "act":
-            x = {"relu": tf.nn.relu, "relu6": tf.nn.relu6}[a["fn"]](x)
-        elif node.kind == "add":
-            x = x + tensors[node.inputs[1]]
-        elif node.kind != "pad":  # the convolution after it pads
-            raise ValueError(f"No supernet form. Received: {node}")
-        tensors[node.name] = x
+        taken = [left.pop(0) for _ in weight_ranks(node)]
+        inputs = [tensors[name] for name in node.inputs]
+        tensors[node.name] = run_node(node, inputs, taken, bn_groups)
     return tensors[graph.output]
+
+
+def run_node(
+    node: Node, inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor],
+    bn_groups: int,
+) -> tf.Tensor:
+    """Runs one primitive layer.
+
+    Args:
+        node: The layer. A `pad` does nothing: the convolution after it pads.
+        inputs: The values of `node.inputs`.
+        weights: Its kernel, or its scale and offset.
+        bn_groups: See `batch_norm`.
+    """
+    a, x = node.attrs, inputs[0]
+    if node.kind == "conv":
+        if a["kernel"] == a["stride"] == 1:
+            return pointwise(x, weights[0])
+        x, padding = window(x, weights[0], a["stride"])
+        return tf.nn.conv2d(x, weights[0], a["stride"], padding)
+    if node.kind == "depthwise":
+        x, padding = window(x, weights[0], a["stride"])
+        strides = [1, a["stride"], a["stride"], 1]
+        return tf.nn.depthwise_conv2d(
+            x, weights[0], strides, padding, dilations=[a["dilation"]] * 2
+        )
+    if node.kind == "norm":
+        return batch_norm(x, a["eps"], bn_groups, *weights)
+    if node.kind == "act":
+        return _ACTIVATIONS[a["fn"]](x)
+    if node.kind == "mean":
+        return tf.reduce_mean(x, [1, 2], keepdims=a["keepdims"])
+    if node.kind in _POOLS:
+        pool = _POOLS[node.kind]
+        return pool(x, a["size"], a["stride"], a["padding"].upper())
+    if node.kind in _JOINS:
+        return _JOINS[node.kind](*inputs)
+    if node.kind != "pad":
+        raise ValueError(f"No supernet form. Received: {node}")
+    return x
+
+
+def _hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
+    return tf.nn.relu6(x + 3.0) * (1 / 6)
+
+
+_ACTIVATIONS = {
+    "relu": tf.nn.relu,
+    "relu6": tf.nn.relu6,
+    "sigmoid": tf.nn.sigmoid,
+    "swish": tf.nn.silu,
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_swish": lambda x: x * _hard_sigmoid(x),
+}
+_POOLS = {"max_pool": tf.nn.max_pool2d, "avg_pool": tf.nn.avg_pool2d}
+_JOINS = {"add": tf.add, "mul": tf.multiply}
 
 
 def _signature(graph: Graph) -> tuple:
     """What must agree for two candidates to share one traced function."""
     return tuple(
-        (n.kind, n.inputs, n.attrs.get("stride"), n.attrs.get("fn"),
-         n.attrs.get("eps"), n.attrs.get("affine"))
+        (n.kind, n.inputs, n.attrs.get("kernel") == 1,
+         *map(n.attrs.get, _SHAPING))
         for n in graph.nodes
     )
+
+
+# Attributes that weights do not tell; of a kernel, whether it is 1x1.
+_SHAPING = ("stride", "dilation", "size", "fn", "eps", "affine")
 
 
 class LayerFunctions:
@@ -173,7 +227,7 @@ class LayerFunctions:
 
         specs = [tf.TensorSpec([None] * 4), tf.TensorSpec([], tf.bool)]
         for node in graph.nodes:
-            specs += [tf.TensorSpec([None] * r) for r in _ranks(node)]
+            specs += [tf.TensorSpec([None] * r) for r in weight_ranks(node)]
         return tf.function(run, specs, autograph=False)
 
 
@@ -227,7 +281,7 @@ class MixedLayer:
             real.index(i) if i in real else 0 for i in range(len(graphs))
         ]
         self.weights = [
-            _variables(f"{name}/op{i}", graphs[i], seed) for i in real
+            graph_variables(f"{name}/op{i}", graphs[i], seed) for i in real
         ]
 
     def weights_of(self, op: int) -> list[tf.Variable]:
@@ -265,17 +319,35 @@ class MixedLayer:
         return run(x, keep, *weights)
 
 
-def _variables(name: str, graph: Graph, seed: int) -> list[tf.Variable]:
+def graph_variables(name: str, graph: Graph, seed: int) -> list[tf.Variable]:
+    """Returns new weights of a graph, in the order of `run_graph`."""
+    return [
+        variable
+        for node in graph.nodes
+        for variable in node_variables(
+            f"{name}/{node.name}", node, graph.shapes[node.inputs[0]][-1],
+            seed,
+        )
+    ]
+
+
+def node_variables(
+    path: str, node: Node, width: int, seed: int
+) -> list[tf.Variable]:
+    """Returns new weights of a primitive layer: see `run_node`.
+
+    Args:
+        path: Name of the kernel, or prefix of scale and offset.
+        node: The layer.
+        width: Channels of its input.
+        seed: Seed of the network.
+    """
     values: list[tuple[str, np.ndarray]] = []
-    for node in graph.nodes:
-        path, width = f"{name}/{node.name}", graph.shapes[node.inputs[0]][-1]
-        if node.kind in ("conv", "depthwise"):
-            depthwise, size = node.kind == "depthwise", node.attrs["kernel"]
-            shape = (
-                size, size, width, 1 if depthwise else node.attrs["filters"]
-            )
-            values.append((path, kernel_init(shape, depthwise, seed, path)))
-        elif _ranks(node):
-            values.append((f"{path}/scale", np.ones(width, np.float32)))
-            values.append((f"{path}/offset", np.zeros(width, np.float32)))
-    return [tf.Variable(value, name=path) for path, value in values]
+    if node.kind in ("conv", "depthwise"):
+        depthwise, size = node.kind == "depthwise", node.attrs["kernel"]
+        shape = (size, size, width, 1 if depthwise else node.attrs["filters"])
+        values.append((path, kernel_init(shape, depthwise, seed, path)))
+    elif weight_ranks(node):
+        values.append((f"{path}/scale", np.ones(width, np.float32)))
+        values.append((f"{path}/offset", np.zeros(width, np.float32)))
+    return [tf.Variable(value, name=name) for name, value in values]

@@ -12,6 +12,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ import tensorflow as tf
 import tqdm
 
 from tfnas.errors import ConfigError
+from tfnas.errors import Diverged
 from tfnas.errors import TfnasError
 from tfnas.supernets.base import Selected
 from tfnas.train.optimizers import Optimizer
@@ -123,42 +125,115 @@ class Loop:
             self._bar.close()
             self._bar = None
 
-    def run(self, phase: Phase, epoch: int) -> dict[str, float]:
+    def advance(self, steps: int = 1) -> None:
+        """Moves the progress bar on; the steps of `run` do so themselves."""
+        if self._bar is not None:
+            self._bar.update(steps)
+
+    def run(
+        self, phase: Phase, epoch: int,
+        enough: Callable[[dict[str, float]], bool] | None = None,
+    ) -> dict[str, float]:
         """Makes one pass of a phase over its split.
 
         Args:
             phase: What to do.
             epoch: Number of the pass; it decides order and augmentation.
+            enough: Shown the means of every step; `True` ends the pass. It
+                makes each step wait for the one before.
 
         Returns:
             The means over the pass: `loss`, and what the objective reports.
 
         Raises:
             ConfigError: when the batch cannot be dealt out in equal parts.
-            TfnasError: when there is no batch, or the loss is not finite.
+            TfnasError: when there is no batch.
+            Diverged: when the loss is not finite.
         """
-        batches = phase.split.batches(
-            phase.batch_size, seed=self.seed, epoch=epoch,
-            augment=phase.augment, shuffle=phase.shuffle,
-            drop_remainder=self._parts(phase) > 1,
-        )
-        iterator = iter(self.strategy.experimental_distribute_dataset(batches))
-        if phase.name not in self._functions:
-            self._functions[phase.name] = self._step_function(phase)
-        step = self._functions[phase.name]
+        iterator = self._batches(phase, epoch)
         done = self.steps.setdefault(phase.name, 0)
         totals = None
         for i in range(self.num_steps(phase)):
-            sums = step(iterator, tf.constant(done + i, tf.int64))
-            totals = (
-                sums if totals is None
-                else tf.nest.map_structure(tf.add, totals, sums)
-            )
-            if phase.optimizer is not None:
-                self.steps[phase.name] += 1
-            if self._bar is not None:
-                self._bar.update()
+            sums = self._take(phase, iterator, done + i)
+            totals = _added(totals, sums)
+            if enough is not None and enough(_step_means(sums)):
+                break
         return _means(phase, epoch, totals)
+
+    def alternate(
+        self, turns: Sequence[tuple[Phase, int]], times: int
+    ) -> list[dict[str, float]]:
+        """Takes steps of phases in turn.
+
+        Every phase goes through its split pass after pass, on from where its
+        last step was.
+
+        Args:
+            turns: Phases that update something, with the steps of a turn.
+            times: How often each has its turn.
+
+        Returns:
+            The means of each phase; see `run`.
+
+        Raises:
+            ConfigError: when a batch cannot be dealt out in equal parts.
+            TfnasError: when there is no batch.
+            Diverged: when a loss is not finite.
+        """
+        streams = [self._stream(phase) for phase, _ in turns]
+        totals: list[Any] = [None for _ in turns]
+        for _ in range(times):
+            for i, (phase, steps) in enumerate(turns):
+                for _ in range(steps):
+                    sums = self._take(
+                        phase, next(streams[i]), self.steps[phase.name]
+                    )
+                    totals[i] = _added(totals[i], sums)
+        return [
+            _means(phase, self.steps[phase.name] // self.num_steps(phase), t)
+            for (phase, _), t in zip(turns, totals, strict=True)
+        ]
+
+    def forget(self, name: str) -> None:
+        """Drops the traced step function of a phase.
+
+        For a phase that computes something else from now on.
+        """
+        self._functions.pop(name, None)
+
+    def _stream(self, phase: Phase) -> Iterator[Any]:
+        """Yields, for every step, the iterator that holds its batch."""
+        length = self.num_steps(phase)
+        if not length:
+            raise _no_batch(phase)
+        epoch, start = divmod(self.steps.setdefault(phase.name, 0), length)
+        while True:
+            iterator = self._batches(phase, epoch, start)
+            for _ in range(start, length):
+                yield iterator
+            epoch, start = epoch + 1, 0
+
+    def _batches(self, phase: Phase, epoch: int, start: int = 0) -> Any:
+        """Returns an iterator over the batches of a pass."""
+        batches = phase.split.batches(
+            phase.batch_size, seed=self.seed, epoch=epoch,
+            augment=phase.augment, start=start, shuffle=phase.shuffle,
+            drop_remainder=self._parts(phase) > 1,
+        )
+        return iter(self.strategy.experimental_distribute_dataset(batches))
+
+    def _take(
+        self, phase: Phase, iterator: Any, number: int
+    ) -> dict[str, tf.Tensor]:
+        """Takes a step; returns sums over its examples."""
+        if phase.name not in self._functions:
+            self._functions[phase.name] = self._step_function(phase)
+        step = self._functions[phase.name]
+        sums = step(iterator, tf.constant(number, tf.int64))
+        if phase.optimizer is not None:
+            self.steps[phase.name] += 1
+        self.advance()
+        return sums
 
     def average(self, variables: Sequence[Any]) -> None:
         """Gives all devices the mean of what each of them holds.
@@ -225,16 +300,30 @@ class Loop:
         )
 
 
+def _added(totals: Any, sums: dict[str, tf.Tensor]) -> Any:
+    if totals is None:
+        return sums
+    return tf.nest.map_structure(tf.add, totals, sums)
+
+
+def _no_batch(phase: Phase) -> TfnasError:
+    return TfnasError(
+        f"phase `{phase.name}` needs at least one batch. Received: "
+        f"{len(phase.split)} examples, batch_size={phase.batch_size}"
+    )
+
+
+def _step_means(sums: dict[str, tf.Tensor]) -> dict[str, float]:
+    count = float(sums["count"])
+    return {k: float(v) / count for k, v in sums.items() if k != "count"}
+
+
 def _means(phase: Phase, epoch: int, totals: Any) -> dict[str, float]:
     if totals is None:
-        raise TfnasError(
-            f"phase `{phase.name}` needs at least one batch. Received: "
-            f"{len(phase.split)} examples, batch_size={phase.batch_size}"
-        )
-    count = float(totals.pop("count"))
-    result = {name: float(value) / count for name, value in totals.items()}
+        raise _no_batch(phase)
+    result = _step_means(totals)
     if not math.isfinite(result["loss"]):
-        raise TfnasError(
+        raise Diverged(
             f"phase `{phase.name}`, epoch {epoch}: the loss must stay finite; "
             f"a lower learning rate may help. Received: {result['loss']}"
         )

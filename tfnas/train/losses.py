@@ -26,3 +26,16 @@ def correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Returns 1 for each example whose largest logit is its label's."""
     best = tf.argmax(logits, -1, output_type=labels.dtype)
     return tf.cast(tf.equal(best, labels), tf.float32)
+
+
+def distillation(teacher: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Returns the cross-entropy with a teacher's classes, `(batch,)`.
+
+    No gradient reaches the teacher.
+
+    Args:
+        teacher: Logits `(batch, classes)` of the network to learn from.
+        logits: Logits `(batch, classes)` of the one that learns.
+    """
+    target = tf.nn.softmax(tf.stop_gradient(teacher))
+    return tf.nn.softmax_cross_entropy_with_logits(target, logits)

@@ -8,6 +8,7 @@ Adam's moments), and SGD's velocity does not hold the learning rate.
 from __future__ import annotations
 
 import abc
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,16 @@ class Optimizer(abc.ABC):
                 name: tf.Variable(tf.zeros(v.shape), trainable=False)
                 for name in self.slot_names
             }
+
+    def with_schedule(self, schedule: Schedule) -> Optimizer:
+        """Returns an optimizer of another rate that shares this one's state.
+
+        Args:
+            schedule: Learning rate by step.
+        """
+        other = copy.copy(self)
+        other.schedule = schedule
+        return other
 
     def slot(self, variable: Any, name: str) -> tf.Variable:
         """Returns the slot of a variable."""
@@ -83,7 +94,9 @@ def _bias_correction(beta: float, step: tf.Tensor) -> tf.Tensor:
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum.
 
-    `v <- momentum * v + g + weight_decay * w; w <- w - rate * v`.
+    `v <- momentum * v + g + weight_decay * w; w <- w - rate * v`. With Nesterov
+    momentum `g + weight_decay * w + momentum * v` takes the place of the last
+    `v`.
 
     Args:
         schedule: Learning rate by step.
@@ -92,6 +105,10 @@ class SGD(Optimizer):
         unsampled: What happens to variables that a step did not choose:
             `"active"` leaves them alone; `"dense"` goes on with momentum and
             decay once they have been chosen, as zero gradients do.
+        nesterov: Whether the momentum is Nesterov's.
+        clip_norm: Largest norm of all gradients together, before decay;
+            `None` does not clip.
+        decay_vectors: Whether scales, offsets and biases decay too.
     """
 
     slot_names = ("momentum",)
@@ -99,6 +116,8 @@ class SGD(Optimizer):
     def __init__(
         self, schedule: Schedule, momentum: float = 0.9,
         weight_decay: float = 0.0, unsampled: str = "active",
+        nesterov: bool = False, clip_norm: float | None = None,
+        decay_vectors: bool = True,
     ):
         super().__init__(schedule, weight_decay)
         if unsampled not in ("active", "dense"):
@@ -107,6 +126,8 @@ class SGD(Optimizer):
                 f"Received: {unsampled=}"
             )
         self.momentum, self.unsampled = momentum, unsampled
+        self.nesterov, self.clip_norm = nesterov, clip_norm
+        self._least_rank = 0 if decay_vectors else 2  # of what decays
         self._places: dict[Any, int] = {}
         self._seen: tf.Variable | None = None  # 1 where ever chosen; dense
 
@@ -124,13 +145,15 @@ class SGD(Optimizer):
 
     def apply(self, chosen, values, gradients, step) -> None:
         rate = self.schedule(step)
+        if self.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
         if self._seen is not None:
             self._apply_dense(chosen, values, gradients, rate, self._seen)
             return
         for s, value, gradient in zip(
             chosen, values, gradients, strict=True
         ):
-            if self.weight_decay:
+            if self.weight_decay and len(value.shape) >= self._least_rank:
                 decay = _where(s.gate, self.weight_decay, 0.0)
                 gradient += decay * value
             tf.raw_ops.ResourceApplyMomentum(
@@ -139,7 +162,7 @@ class SGD(Optimizer):
                 lr=_where(s.gate, rate, 0.0),
                 grad=gradient,
                 momentum=_where(s.gate, self.momentum, 1.0),
-                use_locking=True,
+                use_locking=True, use_nesterov=self.nesterov,
             )
 
     def _apply_dense(self, chosen, values, gradients, rate, mask) -> None:
@@ -161,16 +184,18 @@ class SGD(Optimizer):
                 tf.raw_ops.ResourceApplyMomentum(
                     var=v.handle, accum=self.slot(v, "momentum").handle,
                     lr=rate, momentum=self.momentum, use_locking=True,
+                    use_nesterov=self.nesterov,
                     grad=self.weight_decay * seen[i] * v.read_value(),
                 )
                 for i, v in enumerate(self.variables)
             ]
+        share = 1 + self.momentum if self.nesterov else 1.0
         with tf.control_dependencies(updates):
             for s, g in zip(chosen, gradients, strict=True):
                 velocity = s.handle(lambda v: self.slot(v, "momentum"))
                 tf.raw_ops.AssignAddVariableOp(resource=velocity, value=g)
                 tf.raw_ops.AssignSubVariableOp(
-                    resource=s.handle(), value=rate * g
+                    resource=s.handle(), value=rate * share * g
                 )
 
     def _place(self, s: Selected) -> tf.Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfnas import artifacts
 from tfnas.arch import Arch
@@ -16,6 +17,7 @@ from tfnas.data import Dataset
 from tfnas.derive import build_model
 from tfnas.derive import load_weights
 from tfnas.derive import require_fit
+from tfnas.errors import ConfigError
 from tfnas.supernets.base import one_by_one
 from tfnas.train import distribute
 from tfnas.train import losses
@@ -25,6 +27,7 @@ from tfnas.train.loop import Loop
 from tfnas.train.loop import Objective
 from tfnas.train.loop import Phase
 from tfnas.train.optimizers import SGD
+from tfnas.train.optimizers import Optimizer
 from tfnas.train.stage import Stage
 
 FORMAT = "tfnas-trained/1"
@@ -34,6 +37,8 @@ class Retraining:
     """Epochs of SGD on the training images, tested now and then.
 
     The test images choose nothing: the weights of the last epoch are kept.
+    Dropout before the last layer (`config.dropout`, a fraction; none if the
+    config does not say) belongs to the training, not to the model.
 
     Args:
         arch: The network.
@@ -51,22 +56,33 @@ class Retraining:
         self.accuracy: float | None = None
         with loop.strategy.scope():
             self.model = build_model(arch)
+            *_, self._classifier = self.model.layers
+            self._features = keras.Model(
+                self.model.input, self._classifier.input
+            )
             if weights is not None:
                 load_weights(self.model, arch, weights)
-            self._optimizer = SGD(
-                self._schedule(len(dataset.train)), config.momentum,
-                config.weight_decay,
-            )
+            self._optimizer = self._make_optimizer(len(dataset.train))
             trainable = [v.value for v in self.model.trainable_variables]
             self._optimizer.build(trainable)
+        seed = tf.constant(loop.seed, tf.int64)
         self._train = Phase(
             "train", dataset.train, config.batch_size, self._objective,
             lambda draw: one_by_one(trainable), self._optimizer,
-            stateless=False, augment=config.augment,
+            draw=lambda step: tf.stack([seed, step]), stateless=False,
+            augment=config.augment,
         )
         self._test = Phase(
             "test", dataset.test, config.batch_size, self._test_objective,
             lambda draw: [], stateless=False, shuffle=False, bn_groups=None,
+        )
+
+    def _make_optimizer(self, examples: int) -> Optimizer:
+        c = self.config
+        return SGD(
+            self._schedule(examples), c.momentum, c.weight_decay,
+            nesterov=c.get("nesterov", False),
+            decay_vectors=c.get("decay_vectors", True),
         )
 
     def _schedule(self, examples: int) -> schedules.Schedule:
@@ -77,13 +93,23 @@ class Retraining:
         )
 
     def _objective(self, images, labels, draw, values) -> Objective:
-        logits = self.model(images, training=True)
+        features = self._features(images, training=True)
+        logits = self._classifier(self._dropout(features, draw))
         loss = losses.cross_entropy(
             labels, logits, self.config.label_smoothing
         )
         return Objective(
             loss, sums={"accuracy": losses.correct(labels, logits)}
         )
+
+    def _dropout(self, x: tf.Tensor, step_seed: tf.Tensor) -> tf.Tensor:
+        """Drops features, others on each replica."""
+        rate = self.config.get("dropout", 0.0)
+        if not rate:
+            return x
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        seed = tf.random.experimental.stateless_fold_in(step_seed, replica)
+        return tf.nn.experimental.stateless_dropout(x, rate, seed)
 
     def _test_objective(self, images, labels, draw, values) -> Objective:
         logits = self.model(images, training=False)
@@ -110,14 +136,20 @@ class Retraining:
 
     def run_unit(self, unit: int) -> list[dict[str, Any]]:
         """Trains for an epoch; tests when it is time."""
-        means = self.loop.run(self._train, unit)
-        self.loop.average([v.value for v in self.model.non_trainable_variables])
-        records = [{"phase": "train", "epoch": unit, **means}]
+        records = self._train_epoch(unit)
         if self._is_tested(unit):
-            means = self.loop.run(self._test, 0)
-            self.accuracy = means["accuracy"]
-            records.append({"phase": "test", "epoch": unit, **means})
+            records += self._test_epoch(unit)
         return records
+
+    def _train_epoch(self, epoch: int) -> list[dict[str, Any]]:
+        means = self.loop.run(self._train, epoch)
+        self.loop.average([v.value for v in self.model.non_trainable_variables])
+        return [{"phase": "train", "epoch": epoch, **means}]
+
+    def _test_epoch(self, epoch: int) -> list[dict[str, Any]]:
+        means = self.loop.run(self._test, 0)
+        self.accuracy = means["accuracy"]
+        return [{"phase": "test", "epoch": epoch, **means}]
 
     def state(self) -> dict[str, Any]:
         """Returns the counters and the last test accuracy."""
@@ -167,7 +199,8 @@ def retrain(
     folder = artifacts.claim_workdir(workdir, claim)
     run_state.start(config.seed)
     loop = Loop(strategy, config.seed, progress)
-    work = Retraining(arch, dataset, loop, config.train, weights)
+    make = _training(config.train)
+    work = make(arch, dataset, loop, config.train, weights)
     Stage(folder, work, loop, {"arch": arch.id}).run(title)
     assert work.accuracy is not None  # the last epoch is tested
     if distribute.is_chief(strategy):
@@ -177,6 +210,21 @@ def retrain(
              "versions": run_state.versions(), "seed": config.seed},
         )
     return work.model, work.accuracy
+
+
+def _training(config: Any) -> type[Retraining]:
+    """Returns what trains by the recipe that a config names."""
+    # Here: other recipes are made of `Retraining`.
+    from tfnas.train.shrink_recipe import ShrinkTraining
+
+    recipes = {"sgd": Retraining, "shrink_cnn": ShrinkTraining}
+    name = config.get("recipe", "sgd")
+    if name not in recipes:
+        raise ConfigError(
+            f"`train.recipe` must be one of {tuple(recipes)}. "
+            f"Received: {name!r}"
+        )
+    return recipes[name]
 
 
 def save_model(model: keras.Model, path: str | os.PathLike) -> None:

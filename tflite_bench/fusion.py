@@ -1,0 +1,143 @@
+"""Folds and fuses primitive layers as the converter does.
+
+Normalisations go into convolutions, activations into what they follow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tfnas.ops import Graph
+from tfnas.ops import Node
+from tfnas.ops.graph import Shape
+
+FUSED_ACTIVATIONS = ("linear", "relu", "relu6")
+_FUSED_INTO = (
+    "conv", "depthwise", "add", "mul", "dense", "norm", "max_pool", "avg_pool"
+)
+# These leave the numbers as they are, so both sides share a quantization.
+_MOVERS = ("pad", "max_pool", "avg_pool", "concat")
+
+
+@dataclasses.dataclass
+class Step:
+    """A node with what the converter fuses into it.
+
+    Args:
+        node: The first of the nodes.
+        output: Name of the tensor that comes out.
+        act: The activation that is fused.
+        shift: Number that is added to the bias.
+    """
+
+    node: Node
+    output: str
+    act: str = "linear"
+    shift: float = 0.0
+
+
+def chain(
+    graphs: Sequence[Graph],
+) -> tuple[list[Node], dict[str, Shape], str]:
+    """Joins graphs in series, without layers that nothing depends on.
+
+    Returns:
+        The nodes, the shapes of all tensors, and the name of the output.
+    """
+    nodes: list[Node] = []
+    shapes = {"input": graphs[0].input_shape}
+    source = "input"
+    for i, graph in enumerate(graphs):
+        names = {"input": source}
+        for node in graph.live:
+            names[node.name] = name = f"b{i:02d}_{node.name}"
+            inputs = tuple(names[x] for x in node.inputs)
+            nodes.append(Node(name, node.kind, inputs, node.attrs))
+            shapes[name] = graph.shapes[node.name]
+        source = names[graph.output]
+    return nodes, shapes, source
+
+
+def fuse(nodes: Sequence[Node], output: str) -> list[Step]:
+    """Folds normalisations and activations into what they follow.
+
+    Args:
+        nodes: Nodes in topological order.
+        output: The tensor that is read at the end.
+
+    Returns:
+        What is left, in topological order.
+    """
+    nodes = _fold_zeros(nodes, output)
+    uses = [x for node in nodes for x in node.inputs] + [output]
+    steps: dict[str, Step] = {}
+    for node in nodes:
+        source = node.inputs[0] if node.inputs else ""
+        before = steps.get(source)
+        alone = uses.count(source) == 1
+        if before is not None and alone and _takes_shift(node, before):
+            # It does relu6(x + 3); a sixth of that is left.
+            before.act, before.shift = "relu6", 3.0
+            node = dataclasses.replace(node, attrs={"fn": "sixth"})
+        if before is None or not alone or not _is_fused(node, before):
+            steps[node.name] = Step(node, node.name)
+            continue
+        if node.kind == "act":
+            before.act = node.attrs["fn"]
+        before.output = node.name
+        steps[node.name] = steps.pop(source)
+    return list(steps.values())
+
+
+def _fold_zeros(nodes: Sequence[Node], output: str) -> list[Node]:
+    """Makes convolutions of zeros read what the zeros are made from.
+
+    The factor 0 goes into their kernels; they are computed all the same.
+    """
+    made_from = {n.name: n.inputs for n in nodes if n.kind == "zeros"}
+    folded = [
+        dataclasses.replace(n, inputs=made_from.get(n.inputs[0], n.inputs))
+        if n.kind == "conv"
+        else n
+        for n in nodes
+    ]
+    used = {output, *(x for n in folded for x in n.inputs)}
+    return [n for n in folded if n.kind != "zeros" or n.name in used]
+
+
+def _is_fused(node: Node, before: Step) -> bool:
+    """Says whether the converter makes one operator of the two."""
+    if before.act != "linear":
+        return False
+    if node.kind == "norm":
+        return before.node.kind in ("conv", "depthwise")
+    return (
+        node.kind == "act"
+        and before.node.kind in _FUSED_INTO
+        and node.attrs["fn"] in FUSED_ACTIVATIONS
+    )
+
+
+def _takes_shift(node: Node, before: Step) -> bool:
+    """Says whether the 3 of a hard sigmoid goes into the bias before it."""
+    return (
+        node.kind == "act"
+        and node.attrs["fn"] == "hard_sigmoid"
+        and before.node.kind in ("conv", "depthwise", "dense")
+        and before.act == "linear"
+    )
+
+
+def tied(steps: Sequence[Step]) -> set[str]:
+    """Returns the tensors that concatenations tie to one quantization."""
+    found: set[str] = set()
+    size = -1
+    while size < len(found):
+        size = len(found)
+        for step in steps:
+            group = {*step.node.inputs, step.output}
+            joins = step.node.kind == "concat" or group & found
+            if step.node.kind in _MOVERS and joins:
+                found |= group
+    return found

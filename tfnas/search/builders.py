@@ -1,0 +1,159 @@
+"""Makes query searches from configs, and registers them by name."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from tfnas.errors import ConfigError
+from tfnas.search import ase_nas
+from tfnas.search import evaluate
+from tfnas.search import evaluate_supernet as _supernet
+from tfnas.search import evaluate_training as _training
+from tfnas.search.base import SEARCHES
+from tfnas.search.baselines import LocalSearch
+from tfnas.search.baselines import RandomSearch
+from tfnas.search.baselines import RegularizedEvolution
+from tfnas.search.baselines import UniformPolicy
+from tfnas.search.evaluate import Evaluator
+from tfnas.search.evaluate import TableEvaluator
+from tfnas.search.limit import Limit
+from tfnas.search.query import QuerySearch
+from tfnas.search.query import Strategy
+from tfnas.search.setting import Setting
+from tfnas.spaces.coded import CodedSpace
+from tfnas.spaces.nasbench201_table import DeviceTable
+
+_EVALUATORS = (_supernet, _training)  # imported to register evaluators
+StrategyMaker = Callable[[CodedSpace, Limit, Any, int], Strategy]
+
+
+def build(make: StrategyMaker, setting: Setting) -> QuerySearch:
+    """Makes the search that a config describes.
+
+    Args:
+        make: `f(space, limit, config.search, seed)` to the strategy.
+        setting: The config and what it names. Without a hard limit of the
+            cost, a target is one: accuracy grows with cost.
+
+    Raises:
+        ConfigError: for a space without codes, or a table of another space.
+        LutMiss: with every operator that the latency table lacks.
+        InfeasibleBudget: when no architecture meets the limit.
+    """
+    search, seed = setting.config.search, setting.config.seed
+    evaluator = evaluate.make(setting)
+    space = _space(setting, evaluator)
+    limit = _limit(setting, evaluator, space)
+    limit.check()
+    return QuerySearch(
+        make(space, limit, search, seed), RandomSearch(space, limit, seed),
+        evaluator, limit, search.queries, search.unit_queries,
+        search.top_archs, setting.loop.advance,
+    )
+
+
+def _space(setting: Setting, evaluator: Evaluator) -> CodedSpace:
+    """The space of the config, in the shape that the evaluator scores."""
+    name = setting.config.space
+    if isinstance(evaluator, TableEvaluator):
+        if name != evaluator.table.space.name:
+            raise ConfigError(
+                f"the table scores the space `{evaluator.table.space.name}`. "
+                f"Received: space={name!r}"
+            )
+        return evaluator.table.space
+    if not isinstance(setting.space, CodedSpace):
+        raise ConfigError(
+            f"`{setting.config.algorithm}` needs a space whose architectures "
+            f"are codes. Received: space={name!r}"
+        )
+    return setting.space
+
+
+def _limit(
+    setting: Setting, evaluator: Evaluator, space: CodedSpace
+) -> Limit:
+    """Costs by the latency table or device of the config, and their limit."""
+    search, most = setting.config.search, setting.max_cost
+    if search.get("device_table") is not None:
+        device = _device(search, evaluator)
+        _check_unit(setting.config, device.unit)
+        most = setting.config.get("max_latency_ms")
+        return Limit(space, device.latencies_ms.__getitem__, most, device.unit)
+    cost = setting.cost
+    _check_unit(setting.config, cost.unit)
+    if setting.table is not None:
+        setting.table.require_rows(space.lut_keys())
+    return Limit(
+        space, lambda codes: cost.cost(space.from_codes(codes)),
+        setting.target if most is None else most, cost.unit,
+    )
+
+
+def _check_unit(config: Any, unit: str) -> None:
+    """Refuses a limit that costs cannot be compared with."""
+    wrong = {"ms": ("max_madds", "target_madds"),
+             "madds_m": ("max_latency_ms", "target_ms")}
+    for name in wrong[unit]:
+        if config.get(name) is not None:
+            raise ConfigError(
+                f"`{name}` is not in the unit of the costs, {unit}; they are "
+                "latencies with `lut.path` or `search.device_table`, and "
+                f"multiply-adds without. Received: {name}={config[name]:g}"
+            )
+
+
+def _device(search: Any, evaluator: Evaluator) -> DeviceTable:
+    """The measured latencies that a config names."""
+    if not isinstance(evaluator, TableEvaluator):
+        raise ConfigError(
+            "`search.device_table` needs the evaluator `table`. "
+            f"Received: evaluator={search.evaluator!r}"
+        )
+    if not search.latencies:
+        raise ConfigError(
+            "`search.device_table` is a device in the file "
+            f"`search.latencies`. Received: latencies={search.latencies!r}"
+        )
+    table = evaluator.table
+    device = DeviceTable.load(search.latencies, search.device_table, table)
+    device.cost(table.space.sample(0))  # refuses images of another size
+    return device
+
+
+def uniform_subspace(
+    space: CodedSpace, limit: Limit, search: Any, seed: int
+) -> ase_nas.ASENAS:
+    """Makes ASE-NAS whose policy learns nothing, from the same config.
+
+    Args:
+        space: The space.
+        limit: The hard limit on the cost.
+        search: The `search` section of a config of ASE-NAS.
+        seed: Seed of all draws; the first centres are those of ASE-NAS.
+    """
+    strategy = ase_nas.make(space, limit, search, seed)
+    options = strategy.options
+    strategy.controller = UniformPolicy(  # type: ignore[assignment]
+        space, options.centres, options.policy.edits, options.proposals
+    )
+    return strategy
+
+
+MAKERS: dict[str, StrategyMaker] = {
+    "ase_nas": ase_nas.make,
+    "uniform_subspace": uniform_subspace,
+    "random": lambda space, limit, search, seed: RandomSearch(
+        space, limit, seed
+    ),
+    "evolution": lambda space, limit, search, seed: RegularizedEvolution(
+        space, limit, seed, **search.evolution
+    ),
+    "local_search": lambda space, limit, search, seed: LocalSearch(
+        space, limit, seed
+    ),
+}
+for _name, _make in MAKERS.items():
+    SEARCHES.register(_name, functools.partial(build, _make))

@@ -1,0 +1,197 @@
+"""What scores architectures, and the ledger of who asked how often."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfnas.arch import Arch
+from tfnas.errors import ConfigError
+from tfnas.registry import Registry
+from tfnas.search.setting import Setting
+from tfnas.spaces.nasbench201_table import NasBench201Table
+from tfnas.spaces.nasbench201_table import check_signal
+
+
+class Evaluator(abc.ABC):
+    """Scores architectures: the higher, the better.
+
+    An evaluator may have to work before its first score, as one that trains
+    a supernet does. The search runs that work in units like its own, and
+    saves `state` and `variables` after each.
+
+    Attributes:
+        query_steps: Steps of the loop that a score takes; 0 where it does not
+            use the loop.
+    """
+
+    query_steps: int = 0
+
+    @property
+    def units(self) -> int:
+        """Number of units of work before the first score."""
+        return 0
+
+    @abc.abstractmethod
+    def score(self, arch: Arch) -> float:
+        """Returns the score of an architecture, an accuracy in 0..1.
+
+        Equal architectures get equal scores, however often and in whatever
+        order they are asked for. `-inf` says that training diverged.
+        """
+
+    def scores(self, archs: Sequence[Arch]) -> list[float]:
+        """Returns the scores of several architectures."""
+        return [self.score(arch) for arch in archs]
+
+    def weights_for(self, arch: Arch) -> list[list[np.ndarray]]:
+        """Returns the weights that the score was measured with.
+
+        Raises:
+            ConfigError: when there are none to hand on.
+        """
+        raise ConfigError(
+            "shared weights come from a search with a supernet. Received: "
+            f"{type(self).__name__}, which has none for {arch.id}"
+        )
+
+    def unit_steps(self, unit: int) -> int:
+        """Returns about how many steps a unit of work takes."""
+        return 1
+
+    def run_unit(self, unit: int) -> list[dict[str, Any]]:
+        """Does one unit of work and returns its log records."""
+        return []
+
+    def state(self) -> dict[str, Any]:
+        """Returns what the units made, as plain JSON."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Takes back what `state` returned."""
+
+    def variables(self) -> dict[str, list]:
+        """Returns named groups of TensorFlow variables to save."""
+        return {}
+
+
+class TableEvaluator(Evaluator):
+    """Looks scores up in a table of trained networks.
+
+    Args:
+        table: The table; its space is what can be scored.
+        signal: Accuracy to score by, such as `"val_acc_12ep"`.
+
+    Raises:
+        ConfigError: for an unknown signal, or one of the test images.
+    """
+
+    def __init__(self, table: NasBench201Table, signal: str):
+        check_signal(signal)
+        if signal.startswith("test"):
+            raise ConfigError(
+                "a search must not look at the test images: the signal must "
+                f"be a validation accuracy. Received: {signal=}"
+            )
+        self.table, self.signal = table, signal
+
+    def score(self, arch: Arch) -> float:
+        return self.table.accuracy(arch, self.signal)
+
+
+class Ledger:
+    """Counts the queries of one search.
+
+    Every query is charged, also one for an architecture that was scored
+    before: then only the time is saved.
+
+    Args:
+        evaluator: Who scores.
+        scores: Scores by architecture id that are known already; several
+            ledgers of one evaluator may share them.
+
+    Attributes:
+        records: `(arch_id, score)` of every query in order.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, scores: dict[str, float] | None = None
+    ):
+        self.evaluator = evaluator
+        self.records: list[tuple[str, float]] = []
+        self._scores = {} if scores is None else scores
+        self._asked: set[str] = set()
+
+    @property
+    def charged(self) -> int:
+        """Number of queries."""
+        return len(self.records)
+
+    @property
+    def unique(self) -> int:
+        """Number of different architectures among them."""
+        return len(self._asked)
+
+    def score(self, arch: Arch) -> float:
+        """Charges one query and returns the architecture's score."""
+        if arch.id not in self._scores:
+            self._scores[arch.id] = self.evaluator.score(arch)
+        self._record(arch.id, self._scores[arch.id])
+        return self._scores[arch.id]
+
+    def scores(self, archs: Sequence[Arch]) -> list[float]:
+        """Charges one query each; new ones may be scored side by side."""
+        new = {a.id: a for a in archs if a.id not in self._scores}
+        values = self.evaluator.scores(list(new.values()))
+        self._scores.update(zip(new, values, strict=True))
+        return [self.score(arch) for arch in archs]
+
+    def _record(self, arch_id: str, score: float) -> None:
+        self.records.append((arch_id, score))
+        self._asked.add(arch_id)
+
+    def state(self) -> dict[str, Any]:
+        """Returns the records as plain JSON, which has no infinity."""
+        return {
+            "records": [
+                [i, s if math.isfinite(s) else None] for i, s in self.records
+            ]
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` returned."""
+        self.records, self._asked = [], set()
+        for arch_id, score in state["records"]:
+            self._record(arch_id, -math.inf if score is None else score)
+        self._scores.update(self.records)
+
+
+EVALUATORS: Registry[Callable[[Setting], Evaluator]] = Registry("evaluator")
+
+
+def make(setting: Setting) -> Evaluator:
+    """Returns the evaluator that `config.search.evaluator` names.
+
+    Raises:
+        ConfigError: for an unknown name; the message lists the known ones.
+    """
+    return EVALUATORS.get(setting.config.search.evaluator)(setting)
+
+
+def _table(setting: Setting) -> TableEvaluator:
+    search = setting.config.search
+    if not search.table:
+        raise ConfigError(
+            "the evaluator `table` needs the file of a table, `search.table`. "
+            f"Received: {search.table!r}"
+        )
+    table = NasBench201Table.load(search.table, search.table_dataset)
+    return TableEvaluator(table, search.signal)
+
+
+EVALUATORS.register("table", _table)

@@ -1,0 +1,109 @@
+"""Scores language models by the proxy task of AutoShrink."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import gc
+import math
+from collections.abc import Mapping
+from typing import Any
+from typing import ClassVar
+
+import keras
+from ml_collections import config_dict
+
+from tfnas.arch import Arch
+from tfnas.data.text import Text
+from tfnas.data.text import load_text
+from tfnas.errors import ConfigError
+from tfnas.errors import Diverged
+from tfnas.ops.recurrent import language_parts
+from tfnas.search.evaluate import EVALUATORS
+from tfnas.search.evaluate_training import TRAININGS
+from tfnas.search.evaluate_training import TrainingEvaluator
+from tfnas.search.setting import Setting
+from tfnas.train import distribute
+from tfnas.train import run_state
+from tfnas.train.language import LanguageTraining
+from tfnas.train.loop import Loop
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageProxy:
+    """The proxy on which AutoShrink trains recurrent cells.
+
+    Args:
+        data: The `data` section of a config.
+        seed: Seed of the first weights and of the steps of the updates; an
+            edge starts from the same weights in every candidate.
+        recipe: Fields as `search_recipe` in `configs/shrink_rnn.py` has.
+    """
+
+    name: ClassVar[str] = "language"
+
+    data: Mapping[str, Any]
+    seed: int
+    recipe: Mapping[str, Any]
+
+    @classmethod
+    def from_config(cls, config: Any) -> LanguageProxy:
+        """Reads `data`, `seed` and `search.training`."""
+        return cls(
+            dict(config.data), config.seed, config.search.training.to_dict()
+        )
+
+    @functools.cached_property
+    def text(self) -> Text:
+        """The text; what it is tested on is not looked at."""
+        return load_text(self.data)
+
+    def score(self, arch: Arch) -> float:
+        """Trains a network from scratch.
+
+        Returns:
+            The mean probability of a word of the validation text, `exp(-
+            loss)` of the best epoch, which is 1 / perplexity; `-inf` if the
+            training diverged.
+
+        Raises:
+            ConfigError: when the network does not have the text's words.
+        """
+        words = language_parts(arch).words
+        if words != len(self.text.vocabulary):
+            raise ConfigError(
+                f"network {arch.id} has {words} words. Received: a text with "
+                f"{len(self.text.vocabulary)}"
+            )
+        run_state.start(self.seed)
+        try:
+            return math.exp(-self._lowest_loss(arch))
+        except Diverged:
+            return -math.inf
+        finally:
+            keras.utils.clear_session(free_memory=False)
+            gc.collect()  # models and traced functions refer to each other
+
+    def _lowest_loss(self, arch: Arch) -> float:
+        loop = Loop(distribute.strategy(), self.seed, progress=False)
+        recipe = config_dict.ConfigDict(dict(self.recipe))
+        work = LanguageTraining(arch, self.text, loop, recipe)
+        for epoch in range(work.units):
+            work.run_unit(epoch)
+        rows = len(self.text.valid) // recipe.valid_batch_size
+        return min(work.losses) * (
+            (rows - 1) / rows if recipe.released_mean else 1.0
+        )
+
+
+TRAININGS.register(LanguageProxy.name, LanguageProxy)
+
+
+def _language(setting: Setting) -> TrainingEvaluator:
+    config = setting.config
+    return TrainingEvaluator(
+        LanguageProxy.from_config(config), config.search.workers
+    )
+
+
+EVALUATORS.register("language", _language)

@@ -1,0 +1,215 @@
+"""Scores by short trainings from scratch, in one process or in several."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import gc
+import json
+import math
+import queue
+import subprocess
+import sys
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from concurrent import futures
+from typing import Any
+from typing import ClassVar
+from typing import Protocol
+
+from ml_collections import config_dict
+
+from tfnas import data
+from tfnas.arch import Arch
+from tfnas.data import Dataset
+from tfnas.derive import require_fit
+from tfnas.errors import ConfigError
+from tfnas.errors import Diverged
+from tfnas.errors import TfnasError
+from tfnas.registry import Registry
+from tfnas.search.evaluate import EVALUATORS
+from tfnas.search.evaluate import Evaluator
+from tfnas.train import distribute
+from tfnas.train import run_state
+from tfnas.train.loop import Loop
+from tfnas.train.retrain import Retraining
+
+WORKER = "tfnas.search.training_worker"
+
+
+class Training(Protocol):
+    """A way to train: a frozen dataclass of plain JSON, so that it travels.
+
+    Attributes:
+        name: Its name in `TRAININGS`.
+    """
+
+    name: ClassVar[str]
+
+    def score(self, arch: Arch) -> float:
+        """Trains a network; returns its score, `-inf` if it diverged."""
+        ...
+
+
+TRAININGS: Registry[Callable[..., Training]] = Registry("training")
+
+
+@dataclasses.dataclass(frozen=True)
+class ShortTraining:
+    """All that the score of a short training depends on, as plain JSON.
+
+    Args:
+        data: The `data` section of a config.
+        split: Share of the training images that the weights learn from; the
+            score is the accuracy on the others.
+        seed: Seed of the split, the first weights and the order of images.
+        recipe: Fields as in the `train` section of a config, but for
+            `test_every`.
+    """
+
+    name: ClassVar[str] = "short"
+
+    data: Mapping[str, Any]
+    split: float
+    seed: int
+    recipe: Mapping[str, Any]
+
+    @classmethod
+    def from_config(cls, config: Any) -> ShortTraining:
+        """Reads `data`, `seed`, `search.split` and `search.training`."""
+        return cls(
+            dict(config.data), config.search.split, config.seed,
+            dict(config.search.training),
+        )
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The images; those that score stand in the place of the test."""
+        whole = data.load(self.data)
+        weights, arch = whole.search_splits(self.split, self.seed)
+        return dataclasses.replace(whole, train=weights, test=arch)
+
+    def score(self, arch: Arch) -> float:
+        """Trains a network; returns its accuracy, `-inf` if it diverged.
+
+        Raises:
+            ConfigError: when the network does not take these images.
+        """
+        dataset = self.dataset
+        require_fit(arch, dataset.image_shape, dataset.classes)
+        recipe = config_dict.ConfigDict(dict(self.recipe))
+        recipe.test_every = recipe.epochs
+        run_state.start(self.seed)  # the first weights are drawn from here on
+        loop = Loop(distribute.strategy(), self.seed, progress=False)
+        work = Retraining(arch, dataset, loop, recipe)
+        try:
+            for epoch in range(work.units):
+                work.run_unit(epoch)
+        except Diverged:
+            return -math.inf
+        finally:
+            gc.collect()  # models and traced functions refer to each other
+        assert work.accuracy is not None  # the last epoch is tested
+        return work.accuracy
+
+
+class _Worker:
+    """A process that trains; it ends when this one does."""
+
+    def __init__(self, training: Any):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", WORKER], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        self._write(
+            {"training": training.name, **dataclasses.asdict(training)}
+        )
+
+    def _write(self, value: Any) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # `score` says so
+            self._process.stdin.write(json.dumps(value) + "\n")
+            self._process.stdin.flush()
+
+    def score(self, arch: Arch) -> float:
+        """Has a network trained."""
+        self._write(arch.to_json())
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise TfnasError(
+                "a process that trains candidates has ended; what it said "
+                f"stands above. Received: exit code {self._process.wait()}"
+            )
+        answer = json.loads(line)
+        if "error" in answer:
+            raise TfnasError(answer["error"])
+        return -math.inf if answer["score"] is None else answer["score"]
+
+    def close(self) -> None:
+        """Ends the process."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
+
+
+class TrainingEvaluator(Evaluator):
+    """Scores an architecture by the accuracy after a short training.
+
+    Several workers train side by side and score as one would: a training
+    depends on nothing but the architecture and the settings. Where there are
+    as many workers as cores, the environment variable
+    `TF_NUM_INTRAOP_THREADS=1` keeps them out of each other's way.
+
+    Args:
+        training: What the scores depend on.
+        workers: Processes that train; 1 trains in this one.
+
+    Raises:
+        ConfigError: when there would be no worker.
+    """
+
+    def __init__(self, training: Training, workers: int = 1):
+        if workers < 1:
+            raise ConfigError(
+                f"`workers` must be at least 1. Received: {workers=}"
+            )
+        self.training, self.workers = training, workers
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._started = 0
+
+    def score(self, arch: Arch) -> float:
+        return self.scores([arch])[0]
+
+    def scores(self, archs: Sequence[Arch]) -> list[float]:
+        if self.workers == 1:
+            return [self.training.score(arch) for arch in archs]
+        while self._started < min(self.workers, len(archs)):
+            self._idle.put(_Worker(self.training))
+            self._started += 1
+        with futures.ThreadPoolExecutor(max(1, self._started)) as threads:
+            return list(threads.map(self._score, archs))
+
+    def _score(self, arch: Arch) -> float:
+        worker = self._idle.get()
+        try:
+            return worker.score(arch)
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """Ends the processes; they end by themselves with this one."""
+        while self._started:
+            self._idle.get().close()
+            self._started -= 1
+
+
+TRAININGS.register(ShortTraining.name, ShortTraining)
+EVALUATORS.register(
+    "train",
+    lambda setting: TrainingEvaluator(
+        ShortTraining.from_config(setting.config),
+        setting.config.search.workers,
+    ),
+)

@@ -1,0 +1,44 @@
+"""A process that trains candidates for `evaluate_training`.
+
+It reads JSON lines: first the name of a training (see `TRAININGS`) and its
+settings, then networks.
+To each network it answers `{"score": accuracy}`, null if training diverged,
+or `{"error": message}`. It ends when there is nothing more to read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from typing import Any
+
+from tfnas.arch import Arch
+from tfnas.errors import TfnasError
+from tfnas.search import evaluate_language as _language
+from tfnas.search import evaluate_proxy as _proxy
+from tfnas.search.evaluate_training import TRAININGS
+
+_TRAININGS = (_language, _proxy)  # imported to register their trainings
+
+
+def main() -> None:
+    """Answers until the input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    settings = json.loads(sys.stdin.readline())
+    training = TRAININGS.get(settings.pop("training"))(**settings)
+    for line in sys.stdin:
+        answer: dict[str, Any]
+        try:
+            score = training.score(Arch.from_json(json.loads(line)))
+            answer = {"score": score if math.isfinite(score) else None}
+        except TfnasError as error:
+            answer = {"error": str(error)}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
