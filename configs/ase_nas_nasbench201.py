@@ -159,7 +159,8 @@ def _train(epochs: int) -> config_dict.ConfigDict:
 
 def _improve(search: config_dict.ConfigDict) -> None:
     search.subspaces.no_repeats = True
-    search.subspaces.proposals = 64
+    search.subspaces.proposals = 128
+    search.policy.edits = 6
 
 
 def _make_local(config: config_dict.ConfigDict) -> None:

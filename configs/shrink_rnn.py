@@ -47,6 +47,7 @@ def get_config(variant: str = "ptb") -> config_dict.ConfigDict:
         config.data.limit_test = 100
         config.train.width = 32
         config.train.epochs = 3
+        config.train.batch_size = 16
         config.train.average_after = 1
     elif variant != "ptb":
         raise ConfigError(

@@ -202,3 +202,26 @@ def test_with_classes_changes_the_classifier_alone():
     added = 27 * (arch.blocks[-1].in_channels + 1)
     assert tfnas.count(wide).params == tfnas.count(arch).params + added
     assert wide.classes == 37
+
+
+def test_normalisations_of_a_supernet_come_into_the_model_too():
+    arch = _small_arch()
+    one, two = tfnas.build_model(arch), tfnas.build_model(arch)
+    rng = np.random.default_rng(0)
+    for layer in one.layers:
+        values = layer.get_weights()
+        layer.set_weights([rng.random(v.shape, np.float32) for v in values])
+    whole = [
+        [
+            weight
+            for layer in one.layers
+            if layer.name.startswith(derive.layer_prefix(i, block.op))
+            for weight in layer.get_weights()
+        ]
+        for i, block in enumerate(arch.blocks)
+    ]
+    derive.load_weights(two, arch, whole)
+    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError):
+        derive.load_weights(two, arch, [row[:-1] for row in whole])

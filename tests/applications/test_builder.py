@@ -11,12 +11,14 @@ from tfnas.applications import weights as weight_files
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 
-PUBLISHED = {  # parameters with 1000 classes: the authors' or the spec's
+PUBLISHED = {  # parameters, with 1000 classes unless the authors had more
     "densenas_a": 4_767_920,
     "densenas_b": 5_584_080,
     "densenas_c": 6_134_144,
     "ase_nas": 8_939_576,
     "ase_nas_plus": 8_996_552,
+    "shrink_cnn_a": 3_636_301,
+    "shrink_cnn_b": 3_636_301,
 }
 
 

@@ -155,7 +155,7 @@ def train_flags(*words, **fields):
             search_flags("--config.data.name=folder:absent"),
             "Expected a folder. Received: name=folder:absent",
         ),
-        (search_flags("--config.data.image_size=16"), "at least 32"),
+        (search_flags("--config.data.image_size=7"), "at least 8"),
         (
             ["search", *tiny_runs.make_flags(), "--workdir=search"],
             r"(?s)search with\n  lut.path: lut.json there, None here\n"

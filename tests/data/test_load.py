@@ -48,9 +48,9 @@ def test_unknown_name_lists_the_known_ones():
         data.load({"name": "mnist"})
 
 
-def test_network_input_below_32_is_refused():
-    with pytest.raises(ConfigError, match="five stride-2 steps.*=28"):
-        data.load({"name": "digits", "image_size": 28})
+def test_network_input_below_8_is_refused():
+    with pytest.raises(ConfigError, match="at least 8. .*=7"):
+        data.load({"name": "digits", "image_size": 7})
 
 
 def test_mean_and_std_may_be_set():

@@ -420,3 +420,11 @@ def test_a_config_can_give_the_centres(tmp_path):
     strategy = ase_nas.make(space, Limit(space, cost), search, seed=0)
     queries = run(strategy, 3)
     assert [q.codes for q in queries] == [(0,) * 6, (0,) * 6, (3,) * 6]
+
+
+def test_the_value_model_passes_over_what_is_beyond_the_limit():
+    strategy = make(proposals=16, policy_every=3, max_cost=9.0)
+    queries = run(strategy, 63)[3:]
+    own = [q.cost > 9 for q in queries[::3]]
+    chosen = [q.cost > 9 for i, q in enumerate(queries) if i % 3]
+    assert any(own) and not any(chosen)

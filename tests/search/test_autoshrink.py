@@ -197,7 +197,7 @@ def test_when_all_diverged_the_first_drawn_goes():
     first = drawn(0, 0, search.space.complete.edges, 6)[0]
     assert removed(search)[0][0] == first
     assert search.outcome()[2][0]["mean_score"] is None
-    assert search.outcome()[0][0].score is None
+    assert search.outcome()[0][0].score == 0
 
 
 def random_worth(nodes, seed=0):
@@ -304,12 +304,13 @@ def test_where_no_random_graph_costs_as_little_the_nearest_are_taken():
 def test_the_evaluator_is_told_of_every_rounds_result():
     class Adopting(Worth):
         def adopt(self, arch):
-            adopted.append(arch.id)
+            adopted.append(arch and arch.id)
 
     adopted = []
     search = make(evaluator=Adopting(WHOLE.drawn(4, 0), {}))
     run(search)
-    assert adopted == [r["arch_id"] for r in search.outcome()[2]]
+    found = [r["arch_id"] for r in search.outcome()[2]]
+    assert adopted == [*found[:-1], None]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ def test_candidates_go_on_from_the_adopted_network(monkeypatch):
     assert not started
     evaluator.adopt(WHOLE)
     evaluator.score(CUT)
+    evaluator.adopt(None)
+    evaluator.score(CUT)
     assert started == [(CUT, WHOLE)]
 
 

@@ -93,6 +93,26 @@ def test_the_extremes_are_scored_after_each_phase(evaluator):
     ]
 
 
+def test_two_devices_give_the_scores_and_weights_of_one(evaluator):
+    training = tiny_supernets.make_training(
+        evaluator.config, "mirrored", examples=32
+    )
+    for v, other in zip(
+        training.net.variables, evaluator.net.variables, strict=True
+    ):
+        v.assign(other.numpy())
+    splits = elastic_nets.split(32), elastic_nets.split(24, seed=1)
+    both = SupernetEvaluator(training, splits, seed=3)
+    for seed in range(2):
+        arch = SPACE.sample(seed)
+        assert both.score(arch) == pytest.approx(evaluator.score(arch))
+        for ours, theirs in zip(
+            both.weights_for(arch), evaluator.weights_for(arch), strict=True
+        ):
+            for a, b in zip(ours, theirs, strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 def make_predictor(tau=0.9, space="tiny"):
     rng = np.random.default_rng(0)
     shapes = ((20, 8), (8,), (8, 8), (8,), (8, 1), (1,))

@@ -61,5 +61,6 @@ def make_config(folder, algorithm="local_search", **search):
     config.search.queries, config.search.unit_queries = 20, 6
     config.search.top_archs = 4
     config.search.evolution.population = 8
+    config.search.policy.hidden, config.search.policy.edits = 8, 2
     config.search.update(search)
     return config

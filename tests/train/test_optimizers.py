@@ -19,14 +19,14 @@ def rate(step):
     return 0.1 / (1.0 + tf.cast(step, tf.float32))
 
 
-def make(unsampled="active"):
+def make(unsampled="active", nesterov=False):
     """Three candidates, a variable that is always there, and the optimizer."""
     rng = np.random.default_rng(0)
     variables = [
         tf.Variable(rng.normal(size=s), dtype=tf.float32) for s in SHAPES
     ]
     variables.append(tf.Variable(rng.normal(size=4), dtype=tf.float32))
-    optimizer = SGD(rate, MOMENTUM, DECAY, unsampled)
+    optimizer = SGD(rate, MOMENTUM, DECAY, unsampled, nesterov)
     optimizer.build(variables)
     return variables, optimizer
 
@@ -60,9 +60,11 @@ class Torch:
         values: Initial values.
         skip: Whether variables without a new gradient are left alone, as
             PyTorch 2 does; else their gradient is zero.
+        nesterov: Whether the momentum is Nesterov's.
     """
 
-    def __init__(self, values, skip):
+    def __init__(self, values, skip, nesterov=False):
+        self.nesterov = nesterov
         self.w = [np.array(v, np.float64) for v in values]
         self.v = [np.zeros(w.shape) for w in self.w]
         self.seen, self.skip = [False] * len(self.w), skip
@@ -77,14 +79,16 @@ class Torch:
             if gradient is not None:
                 total = total + gradient.reshape(w.shape)
             self.v[i] = MOMENTUM * self.v[i] + total
-            self.w[i] = w - 0.1 / (1 + number) * self.v[i]
+            move = total + MOMENTUM * self.v[i] if self.nesterov else self.v[i]
+            self.w[i] = w - 0.1 / (1 + number) * move
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("unsampled", ["active", "dense"])
-def test_sgd_is_pytorchs_over_random_choices(unsampled):
-    variables, optimizer = make(unsampled)
+def test_sgd_is_pytorchs_over_random_choices(unsampled, nesterov):
+    variables, optimizer = make(unsampled, nesterov)
     step, rng = make_step(variables, optimizer), np.random.default_rng(1)
-    truth = Torch(variables, skip=unsampled == "active")
+    truth = Torch(variables, unsampled == "active", nesterov)
     for number, index in enumerate([0, 1, 0, 0, 1, 1, 0]):  # never 2
         gate = number != 4
         gradient = rng.normal(size=np.prod(SHAPES[index])) * gate
@@ -245,3 +249,17 @@ def test_adam_is_pytorchs_with_coupled_decay():
             second = v[i] / (1 - 0.999 ** (number + 1))
             tables[i] = tables[i] - 0.03 * first / (np.sqrt(second) + 1e-8)
             np.testing.assert_allclose(variables[i], tables[i], atol=5e-7)
+
+
+def test_another_rate_goes_on_with_the_same_state():
+    variables, optimizer = make()
+    slow = optimizer.with_schedule(lambda step: 0.01)
+    ones = [np.ones(np.prod(s), np.float32) for s in SHAPES]
+    for one in (optimizer, slow):
+        before = variables[3].numpy()
+        make_step(variables, one)(0, True, ones[0], np.ones(4, "f"), 0)
+        moved = before - variables[3].numpy()
+        velocity = optimizer.slot(variables[3], "momentum").numpy()
+        expected = {id(optimizer): 0.1, id(slow): 0.01}[id(one)] * velocity
+        np.testing.assert_allclose(moved, expected, rtol=1e-4)
+    assert slow.slots()[0] is optimizer.slots()[0]

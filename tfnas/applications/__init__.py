@@ -10,6 +10,8 @@ language model, has arguments of its own.
 from tfnas.applications import weights
 from tfnas.applications.ase_nas import ASENAS
 from tfnas.applications.ase_nas import ASENASPlus
+from tfnas.applications.autoshrink import ShrinkCNNA
+from tfnas.applications.autoshrink import ShrinkCNNB
 from tfnas.applications.builder import APPLICATIONS
 from tfnas.applications.builder import Application
 from tfnas.applications.builder import build
@@ -33,6 +35,8 @@ __all__ = [
     "DenseNASA",
     "DenseNASB",
     "DenseNASC",
+    "ShrinkCNNA",
+    "ShrinkCNNB",
     "ShrinkRNN",
     "build",
     "decode_predictions",

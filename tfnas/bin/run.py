@@ -132,11 +132,12 @@ def check(config: Any) -> None:
             "tfnas-run works on one machine; tfnas-search and tfnas-train "
             "take several. Received: strategy='multiworker'"
         )
-    if not (config.search.random_archs and config.run.random_networks):
+    archs = config.search.get("random_archs", 1)  # query searches have theirs
+    if not (archs and config.run.random_networks):
         raise ConfigError(
             "`search.random_archs` and `run.random_networks` must be at "
             "least 1: a random network stands beside the result. Received: "
-            f"{config.search.random_archs} and {config.run.random_networks}"
+            f"{archs} and {config.run.random_networks}"
         )
 
 

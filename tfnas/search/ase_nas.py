@@ -52,7 +52,8 @@ class Options:
         no_repeats: Whether samples that compute the same as a network that
             was evaluated are drawn again. Ours.
         proposals: Samples of the policy, of which the value model chooses
-            one; 1 does without a value model. Ours.
+            one, within a hard limit if it can; 1 does without a value model.
+            Ours.
         exploration: Standard deviations of the value model's forecast that
             are added to its mean.
         policy_every: Of so many samples in turn one is the policy's own: the
@@ -210,6 +211,8 @@ class ASENAS(Strategy):
         own = self.updates % self.options.policy_every == 0
         if own or self.options.proposals == 1:
             return drawn[0]
+        if self.options.constraint == "hard":
+            drawn = [p for p in drawn if self.limit.fits(p.codes)] or drawn
         model = ValueModel(
             self.space, [told.codes for told in self._history],
             [self._value(told) for told in self._history],

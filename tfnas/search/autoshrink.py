@@ -52,7 +52,8 @@ class AutoShrink(Search):
     Args:
         space: The space, with the operations of its nodes drawn.
         evaluator: Scores candidates. One with a method `adopt` is told which
-            network a round ended with, so that candidates can inherit.
+            network a round ended with, so that candidates can inherit, and
+            `None` after the last round.
         cost: What networks cost.
         metric: `f(quality, cost)`, larger is better.
         config: `candidates` (K), `keep_fraction` of the edges at which to
@@ -178,7 +179,8 @@ class AutoShrink(Search):
     def _adopt(self) -> None:
         adopt = getattr(self.evaluator, "adopt", None)
         if adopt is not None:
-            adopt(self.space.from_dag(self._dag))
+            ended = self._dag.num_edges <= self._threshold
+            adopt(None if ended else self.space.from_dag(self._dag))
 
     def _score_random(self) -> list[dict[str, Any]]:
         done = len(self._baseline)
@@ -187,7 +189,7 @@ class AutoShrink(Search):
             archs, self._qualities(archs), strict=True
         ):
             self._baseline.append(
-                Found(arch, self.cost(arch), _finite(quality), "random")
+                Found(arch, self.cost(arch), _finite(quality) or 0.0, "random")
             )
         return [
             {"phase": "score", "epoch": len(self._rounds), "role": f.role,
@@ -315,12 +317,13 @@ class AutoShrink(Search):
         return self.evaluator.variables()
 
     def outcome(self) -> tuple[list[Found], list[Found], list[dict]]:
+        # A network whose training diverged is as good as always wrong: 0.
         found: dict[str, Found] = {}
         for i in self._order():
             record, arch = self._rounds[i], self._arch(i)
             found.setdefault(
                 arch.id,
-                Found(arch, record["cost"], record["accuracy"], epoch=i),
+                Found(arch, record["cost"], record["accuracy"] or 0.0, epoch=i),
             )
         return list(found.values()), self._baseline, self._rounds
 

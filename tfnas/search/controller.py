@@ -123,7 +123,9 @@ class Controller:
         )
         self._optimizer.build([self.weights])
         self._sample = tf.function(self._sample_step)
-        self._update = tf.function(self._update_step)
+        # Compiled whole: op by op, sums of gradients come in another order
+        # from one run to the next, and a last bit becomes another search.
+        self._update = tf.function(self._update_step, jit_compile=True)
 
     def _make_shapes(self) -> dict[str, tuple[int, ...]]:
         n = self.options.hidden

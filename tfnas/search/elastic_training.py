@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -166,25 +167,42 @@ class ElasticTraining:
         self, taught: bool, images: tf.Tensor, labels: tf.Tensor,
         draw: tf.Tensor, values: Sequence[tf.Tensor],
     ) -> Objective:
-        c, teacher, first = self.config, None, None
+        c, teacher = self.config, None
         if taught and c.distill == "teacher":
             teacher, _ = self.net(
                 images, tf.constant(self.net.largest),
                 [v.read_value() for v in self._teacher],
             )
-        loss, correct, subnets = 0.0, 0.0, draw.shape[0]
+        total, correct, subnets = tf.zeros([]), 0.0, draw.shape[0]
         for i in range(subnets):
-            logits, _ = self.net(images, draw[i], values)
+            with tf.control_dependencies([total]):
+                inputs = tf.identity(images)
+            loss, logits = _gradient_at_once(
+                functools.partial(
+                    self._subnet_loss, inputs, labels, draw[i], teacher
+                ),
+                values,
+            )
+            total += loss
             correct += losses.correct(labels, logits) / subnets
-            if i and c.distill == "in_place":
-                loss += losses.distillation(first, logits)
-                continue
-            first = logits
-            loss += self._label_loss(labels, logits)
-            if teacher is not None:
-                soft = losses.distillation(teacher, logits)
-                loss += c.distill_weight * soft
-        return Objective(loss, sums={"accuracy": correct})
+            if not i and c.distill == "in_place":
+                teacher = logits
+        return Objective(total, sums={"accuracy": correct})
+
+    def _subnet_loss(
+        self, images: tf.Tensor, labels: tf.Tensor, codes: tf.Tensor,
+        teacher: tf.Tensor | None, values: Sequence[tf.Tensor],
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Losses `(batch,)` of one subnet, and its logits."""
+        c = self.config
+        logits, _ = self.net(images, codes, values)
+        if teacher is None:
+            return self._label_loss(labels, logits), logits
+        soft = losses.distillation(teacher, logits)
+        if c.distill == "in_place":
+            return soft, logits
+        hard = self._label_loss(labels, logits)
+        return hard + c.distill_weight * soft, logits
 
     def _label_loss(self, labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
         """Cross-entropy; the wrong classes alone share `label_smoothing`."""
@@ -257,6 +275,45 @@ class ElasticTraining:
             "weight_slots": self._optimizer.slots(),
             "teacher": self._teacher,
         }
+
+
+def _gradient_at_once(
+    function: Callable[..., tuple[tf.Tensor, tf.Tensor]],
+    values: Sequence[tf.Tensor],
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes losses and, before anything else may go on, their gradient.
+
+    So what one subnet holds for its gradient is free before the next one
+    runs: a step needs the memory of one, however many it trains.
+
+    Args:
+        function: `f(values)` to losses `(batch,)` and logits.
+        values: What it is differentiated by. The loop weighs all examples
+            alike, so the gradient of the sum is all that it needs.
+
+    Returns:
+        The losses, and the logits without a gradient.
+    """
+
+    @tf.custom_gradient
+    def run(*values: tf.Tensor) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            loss, logits = function(values)
+        gradients = tape.gradient(
+            loss, values,
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        with tf.control_dependencies(gradients):
+            loss = tf.identity(loss)
+
+        def backward(weights: tf.Tensor, _: tf.Tensor) -> list[tf.Tensor]:
+            weight = tf.reduce_max(weights)
+            return [weight * gradient for gradient in gradients]
+
+        return (loss, tf.stop_gradient(logits)), backward
+
+    return run(*values)
 
 
 def _check_distillation(config: Any) -> None:

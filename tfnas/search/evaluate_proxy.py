@@ -119,13 +119,19 @@ class InheritingEvaluator(TrainingEvaluator):
             tf.zeros([0]), trainable=False, shape=tf.TensorShape([None])
         )
 
-    def adopt(self, arch: Arch) -> None:
+    def adopt(self, arch: Arch | None) -> None:
         """Makes a network the one that the next candidates inherit from.
 
         Args:
             arch: A network scored since the last call. One that was scored
-                before this process started is trained again.
+                before this process started is trained again. With `None`
+                the next candidates start from scratch.
         """
+        if arch is None:
+            self._parent = None
+            for left in pathlib.Path(self._folder.name).glob("*.npz"):
+                left.unlink()
+            return
         path = self.task.weights_of(arch)
         if not path.exists():
             self.score(arch)
@@ -166,8 +172,10 @@ def make(setting: Setting) -> Evaluator:
 
     With `search.inherit` candidates do not start from scratch.
     """
-    search = setting.config.search
-    task = ProxyTask.from_config(setting.config)
+    config, search = setting.config, setting.config.search
+    task = ProxyTask(
+        dict(config.data), search.split, config.seed, dict(search.training)
+    )
     if search.inherit:
         return InheritingEvaluator(task, search.workers)
     return TrainingEvaluator(task, search.workers)
