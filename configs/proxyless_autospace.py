@@ -87,6 +87,7 @@ def _search() -> config_dict.ConfigDict:
     search.augment = "resized_crop+flip+jitter"
     search.label_smoothing = 0.1
     search.bn_groups = 1
+    search.share_weights = False  # among equal layers of a block's candidates
     search.top_archs = 2
     search.random_archs = 20
     search.random_tolerance = 0.05
@@ -148,6 +149,7 @@ def _make_local(config: config_dict.ConfigDict) -> None:
     config.search.split = 0.8
     config.search.augment = "none"
     config.search.label_smoothing = 0.0
+    config.search.share_weights = True
     config.search.weights.warmup_lr = 0.1
     config.search.weights.lr = 0.05
     config.search.arch.lr = 2e-2  # few steps: the published rate is 1e-3

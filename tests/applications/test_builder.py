@@ -112,7 +112,7 @@ def test_weights_of_another_network_are_refused_whole(small, tmp_path):
     weight_files.save(path, applications.from_arch(small), small)
     other = applications.from_arch(small, classes=3)
     before = [np.asarray(v) for v in other.weights]
-    with pytest.raises(ArtifactError, match="10 classes; .* expected the shape"):
+    with pytest.raises(ArtifactError, match="10 classes; .* expected"):
         weight_files.load(path, other)
     for old, new in zip(before, other.weights, strict=True):
         np.testing.assert_array_equal(old, new)

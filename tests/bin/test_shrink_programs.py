@@ -76,3 +76,12 @@ def test_a_step_that_was_not_taken_is_refused(run):
     assert done.code == 2
     assert re.search(r"`step` must be in 0..1.*Received: 2", done.errors)
     assert not (run[0] / "b.json").exists()
+
+
+def test_workers_are_for_searches_that_train_each_candidate(run):
+    flags = tiny_runs.make_flags()
+    done = run[1]("search", *flags, "--workdir=other", "--workers=2")
+    assert done.code == 2
+    assert "--workers is for configs with `search.workers`" in done.errors
+    done = run[1]("search", *FLAGS, "--workdir=search", "--workers=2")
+    assert "search.workers: 1 there, 2 here" in done.errors

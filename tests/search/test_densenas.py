@@ -13,9 +13,11 @@ from tests.cost.lut_tables import make_table
 from tests.search.tiny_search import BATCH
 from tests.search.tiny_search import make_search
 from tfnas import derive
+from tfnas import spaces
 from tfnas.cost.counting import count
 from tfnas.cost.dense_costs import DenseCosts
 from tfnas.cost.objective import reachable
+from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
 from tfnas.errors import LutMiss
 from tfnas.search import densenas
@@ -317,6 +319,13 @@ def test_an_unreachable_number_of_multiply_adds_is_refused(no_supernet):
         densenas.build(a_setting(full_config(target_madds=1e9)))
     expected = f"{min(madds):.4g}..{max(madds):.4g} M multiply-adds"
     assert expected in str(caught.value)
+
+
+def test_a_space_of_another_kind_is_refused(no_supernet):
+    setting = Setting(full_config(space="mobilenetv3@32"), None, None)
+    vars(setting)["space"] = spaces.get("mobilenetv3@32")
+    with pytest.raises(ConfigError, match="searches dense spaces"):
+        densenas.build(setting)
 
 
 def some_choices(spec):

@@ -100,7 +100,8 @@ def test_the_worst_of_those_that_ran_retire():
     extra = [
         Individual(Cell.parse(text), score, visits, born)
         for text, score, visits, born in (
-            ("0.0.0.2.1.2.1.1.2", -9.0, 0, 7), ("0.0.0.2.1.2.1.1.3", -1.0, 1, 7),
+            ("0.0.0.2.1.2.1.1.2", -9.0, 0, 7),
+            ("0.0.0.2.1.2.1.1.3", -1.0, 1, 7),
             ("0.0.0.2.1.3.1.1.3", -2.0, 2, 7),
         )
     ]

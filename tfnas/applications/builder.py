@@ -247,7 +247,7 @@ def preprocess_input(images: Any, name: str) -> np.ndarray:
         Float32 images, normalised by channel.
     """
     entry = APPLICATIONS.get(name)
-    mean, std = np.float32(entry.mean), np.float32(entry.std)
+    mean, std = (np.array(v, np.float32) for v in (entry.mean, entry.std))
     return (np.asarray(images, np.float32) - mean) / std
 
 

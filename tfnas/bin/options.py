@@ -53,17 +53,29 @@ def define_overrides() -> None:
 
 
 def merge(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
-    """Returns a config with the named flags that were given put in."""
+    """Returns a config with the named flags that were given put in.
+
+    Raises:
+        ConfigError: for a flag whose field the config does not have.
+    """
     merged = config.copy_and_resolve_references()
     for field, flag in (
         ("space", "space"), ("lut.path", "lut"), ("seed", "seed"),
         ("strategy", "strategy"), ("target_ms", "target_ms"),
         ("target_madds", "target_madds"), ("run.rounds", "rounds"),
         ("lut.device", "device"), ("lut.benchmark_binary", "benchmark_binary"),
+        ("search.workers", "workers"),
     ):
         value = flags.FLAGS[flag].value if flag in flags.FLAGS else None
-        if value is not None:
+        if value is None:
+            continue
+        try:
             merged.update_from_flattened_dict({field: value})
+        except KeyError as error:
+            raise ConfigError(
+                f"--{flag} is for configs with `{field}`. "
+                f"Received: --{flag}={value}"
+            ) from error
     return merged
 
 

@@ -7,6 +7,8 @@ Without `--lut` the cost is multiply-adds (`--target_madds`). A search that
 was killed goes on when the same command is given again.
 """
 
+from absl import flags
+
 from tfnas import cli
 from tfnas.bin import configs
 from tfnas.bin import options
@@ -15,6 +17,10 @@ _CONFIG = configs.define_config()
 _WORKDIR = options.define_workdir()
 options.define_target()
 options.define_overrides()
+flags.DEFINE_integer(
+    "workers", None, "Networks trained side by side, in searches that train "
+    "each candidate. The result is the same for any number.", lower_bound=1,
+)
 
 
 def main(argv: list[str]) -> None:

@@ -22,6 +22,7 @@ from tfnas.cost.expected import log_penalty
 from tfnas.cost.expected import target_penalty
 from tfnas.cost.objective import check_target
 from tfnas.cost.objective import reachable
+from tfnas.errors import ConfigError
 from tfnas.search import dense_derive
 from tfnas.search.base import SEARCHES
 from tfnas.search.base import Found
@@ -415,8 +416,14 @@ def build(setting: Setting) -> DenseNAS:
     Raises:
         LutMiss: when the table lacks operators of the space.
         InfeasibleBudget: when the target cannot be reached.
+        ConfigError: for a space of another kind.
     """
     config, space, table = setting.config, setting.space, setting.table
+    if not isinstance(space, DenseSpace):
+        raise ConfigError(
+            "`densenas` searches dense spaces, such as densenas_mbv2. "
+            f"Received: space={config.space!r}"
+        )
     regularised = config.search.cost.skip_reg
     if table is None:
         costs = DenseCosts.from_madds(space)

@@ -78,7 +78,9 @@ class GateTraining:
         self._check()
         self._cost_table = tf.constant(costs.table())
         with loop.strategy.scope():
-            self.net = ChoiceSupernet(space, seed, config.bn_groups)
+            self.net = ChoiceSupernet(
+                space, seed, config.bn_groups, config.share_weights
+            )
             self._build_optimizers()
             self._single = tf.Variable(
                 tf.zeros([len(space.candidates)], tf.int32), trainable=False

@@ -177,16 +177,10 @@ class CellFunctions:
         self, x: tf.Tensor, weights: Sequence[tf.Tensor], stride: int,
         dilation: int,
     ) -> tf.Tensor:
-        if dilation == 1:
-            x, padding = window(x, weights[0], stride)
-            x = tf.nn.depthwise_conv2d(
-                x, weights[0], [1, stride, stride, 1], padding
-            )
-        else:
-            kernel = tf.ensure_shape(weights[0], [3, 3, None, 1])
-            x = tf.nn.depthwise_conv2d(
-                x, kernel, [1] * 4, "SAME", dilations=[dilation] * 2
-            )[:, ::stride, ::stride]
+        kernel = _dilated(weights[0], dilation)
+        x, padding = window(x, kernel, stride)
+        strides = [1, stride, stride, 1]
+        x = tf.nn.depthwise_conv2d(x, kernel, strides, padding)
         return self._finish(x, weights)
 
     def _finish(
@@ -236,6 +230,20 @@ class CellFunctions:
         )
 
 
+def _dilated(kernel: tf.Tensor, dilation: int) -> tf.Tensor:
+    """Puts zeros between the rows and columns of a 3x3 depthwise kernel."""
+    if dilation == 1:
+        return kernel
+    gaps = [0, dilation - 1]
+    spaced = tf.pad(
+        kernel[:, None, :, None], [[0, 0], gaps, [0, 0], gaps, [0, 0], [0, 0]]
+    )
+    size = 2 * dilation + 1
+    channels = tf.shape(kernel)[2]
+    spaced = tf.reshape(spaced, [3 * dilation, 3 * dilation, channels, 1])
+    return spaced[:size, :size]
+
+
 class Spares:
     """Stand-ins for weights that a candidate does not have.
 
@@ -278,6 +286,8 @@ class CellLayer:
         seed: Seed of the initial weights.
         functions: The supernet's traced functions.
         spares: The supernet's stand-ins.
+        shared: Whether layers of one role, kind, width and kernel are the
+            same in all candidates.
 
     Attributes:
         weights: The weights of each candidate; none of a skip.
@@ -286,6 +296,7 @@ class CellLayer:
     def __init__(
         self, name: str, candidates: Sequence[Block], in_shape: Shape,
         seed: int, functions: CellFunctions, spares: Spares,
+        shared: bool = False,
     ):
         blocks = [as_cell(block) for block in candidates]
         self._stride = blocks[0].stride
@@ -294,15 +305,23 @@ class CellLayer:
         self._forms = np.array([form_of(b) for b in blocks], np.int32)
         # Role and place among its weights, to the weight.
         self._held: list[dict[tuple[str, int], tf.Variable]] = []
+        pool: dict[tuple, list[tf.Variable]] = {}
         for i, block in enumerate(blocks):
             held: dict[tuple[str, int], tf.Variable] = {}
             graph = without_sum(ops.lower(block, in_shape))
             for node in filter(weight_ranks, graph.nodes):
-                path = f"{name}/op{i}/{node.name}"
-                width = graph.shapes[node.inputs[0]][-1]
                 role = node.name.removesuffix("_bn")
-                for v in node_variables(path, node, width, seed):
-                    held[role, sum(key[0] == role for key in held)] = v
+                width = graph.shapes[node.inputs[0]][-1]
+                layer = next(n for n in graph.nodes if n.name == role)
+                key = (
+                    0 if shared else i, node.name, layer.kind,
+                    layer.attrs["kernel"], width, graph.shapes[node.name][-1],
+                )
+                if key not in pool:
+                    path = "/".join(map(str, (name, *key)))
+                    pool[key] = node_variables(path, node, width, seed)
+                for v in pool[key]:
+                    held[role, sum(k[0] == role for k in held)] = v
             self._held.append(held)
         self.weights = [list(held.values()) for held in self._held]
         self._columns = [

@@ -33,6 +33,8 @@ class ChoiceSupernet:
         space: The space.
         seed: Seed of the initial weights and architecture parameters.
         bn_groups: Normalise each batch in this many equal parts.
+        shared: Whether equal layers of a place's candidates share weights
+            (ours; in the paper each candidate has its own).
 
     Attributes:
         layers: The candidates of each place.
@@ -41,7 +43,8 @@ class ChoiceSupernet:
     """
 
     def __init__(
-        self, space: CandidateSpace, seed: int = 0, bn_groups: int = 1
+        self, space: CandidateSpace, seed: int = 0, bn_groups: int = 1,
+        shared: bool = False,
     ):
         self.space, self.mask = space, space.legal
         self.frame = Frame(space, seed, bn_groups)
@@ -53,7 +56,7 @@ class ChoiceSupernet:
         self.layers = [
             CellLayer(
                 f"block{i + 1}", candidates, space.shapes[i], seed, functions,
-                self._spares,
+                self._spares, shared,
             )
             for i, candidates in enumerate(space.candidates)
         ]
@@ -66,9 +69,10 @@ class ChoiceSupernet:
     @property
     def variables(self) -> list[tf.Variable]:
         """All weights, in the order of their places."""
+        held = [v for layer in self.layers for w in layer.weights for v in w]
         return [
             *self.frame.variables,
-            *[v for layer in self.layers for w in layer.weights for v in w],
+            *{v.ref(): v for v in held}.values(),
             *self._spares.variables,
         ]
 
@@ -134,11 +138,10 @@ class ChoiceSupernet:
         others, rows = tf.unstack(other), tf.unstack(shares)
 
         def gate(place: int, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-            layer, (on, off) = self.layers[place], tf.unstack(rows[place])
-            values = [s.read() for s in layer.select(others[place])]
-            still = tf.stop_gradient
-            z = layer(still(x), others[place], values, False)
-            return y * (1 + on - still(on)) + still(z) * (off - still(off))
+            layer, op = self.layers[place], others[place]
+            values = [s.read() for s in layer.select(op)]
+            z = layer(tf.stop_gradient(x), op, values, False)
+            return gate_pair(y, z, rows[place])
 
         return self._read_and_run(images, active, gate)
 
@@ -196,6 +199,22 @@ class ChoiceSupernet:
                 )
             ]
         )
+
+
+def gate_pair(y: tf.Tensor, z: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
+    """Returns `y`, whose gradient also reaches the shares of two ops.
+
+    The gradient of a share is `<dL/dy, output of its op>`: as if the result
+    were `g_0 y + g_1 z` at gates (1, 0).
+
+    Args:
+        y: What the active op gives.
+        z: What the other op gives; no gradient reaches it.
+        shares: `(2,)`: their probabilities.
+    """
+    still = tf.stop_gradient
+    on, off = tf.unstack(shares)
+    return y * (1 + (on - still(on))) + still(z) * (off - still(off))
 
 
 def _gated(
