@@ -45,7 +45,6 @@ from absl import flags
 from tflite_bench import writer
 from tfnas import artifacts
 from tfnas import cli
-from tfnas import spaces
 from tfnas.arch import Arch
 from tfnas.bin import configs
 from tfnas.bin import tables
@@ -123,7 +122,6 @@ class Setup:
     """
 
     def __init__(self, folder: pathlib.Path, journal: Journal):
-        from tfnas import data
         from tfnas.search.evaluate_supernet import supernet_evaluator
         from tfnas.search.setting import Setting
         from tfnas.train import distribute
@@ -137,11 +135,8 @@ class Setup:
         self.loop = Loop(distribute.strategy(), self.config.seed)
         setting = Setting(self.config, self.loop, None)
         self.dataset, self.splits = setting.dataset, setting.splits
-        self.space = spaces.get(
-            self.config.space, self.dataset.classes, self.dataset.image_shape
-        )
         self.evaluator = supernet_evaluator(setting)
-        assert isinstance(self.dataset, data.Dataset)
+        self.space = self.evaluator.space
 
     def train_supernet(self) -> None:
         """Trains what is left of the supernet, an epoch a unit."""

@@ -1,6 +1,6 @@
 """ASE-NAS on NAS-Bench-201 (Chen et al., arXiv 2210.17180).
 
-Command, with the benchmark's table (docs: how to make the file):
+Command, with the benchmark's table as `NasBench201Table` reads it:
     tfnas-search --config=configs/ase_nas_nasbench201.py \\
         --workdir=runs/ase_nas --config.search.table=nasbench201.npz
 Expected: the authors report 94.23 % on the test images of CIFAR-10 (mean of

@@ -2,6 +2,7 @@
 
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from ml_collections import config_dict
 from tfnas import spaces
 from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
+from tfnas.search import autoshrink
 from tfnas.search import shrink_metrics
 from tfnas.search.autoshrink import AutoShrink
 from tfnas.search.evaluate import Evaluator
@@ -323,6 +325,15 @@ def test_the_evaluator_is_told_of_every_rounds_result():
 def test_nothing_to_do_is_refused(changes, problem):
     with pytest.raises(ConfigError, match=problem):
         make(**changes)
+
+
+def test_a_space_without_graphs_is_refused():
+    setting = types.SimpleNamespace(
+        config=config_dict.ConfigDict({"search": {}}),
+        space=spaces.get("densenas_mbv2@32"),
+    )
+    with pytest.raises(ConfigError, match="needs a space of graphs"):
+        autoshrink.build(setting)
 
 
 def test_metrics_are_the_published_ones():

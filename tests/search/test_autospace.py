@@ -71,17 +71,6 @@ def test_a_gate_step_leaves_the_weights():
     assert (training.net.gates.numpy() != scores).all()
 
 
-def test_every_round_starts_with_a_fresh_optimizer():
-    """Adam's first step is the rate itself, whatever came before."""
-    search = chain_nets.make_evolution(steps=2)
-    for number in range(2):
-        _, rows, scores = pairs(search, number)
-        gates, _, _ = search.training.train_round(rows, scores)
-        np.testing.assert_allclose(
-            np.abs(gates - scores), search.config.gates.lr, rtol=1e-2
-        )
-
-
 def test_a_warm_up_trains_reference_cells_only():
     search = chain_nets.make_evolution()
     training = search.training
@@ -96,25 +85,29 @@ def test_a_warm_up_trains_reference_cells_only():
     assert frame < moved <= allowed
 
 
-def test_rounds_are_traced_once_and_leave_no_graphs_behind(monkeypatch):
-    search, traces = chain_nets.make_evolution(rounds=6), []
+def test_rounds_are_traced_once_and_leave_nothing_behind(monkeypatch):
+    search, traces = chain_nets.make_evolution(steps=2), []
     call = RunningCells.__call__
 
     def counting(self, *arguments, **words):
-        traces.append(self)
+        traces.append(1)
         return call(self, *arguments, **words)
 
     monkeypatch.setattr(RunningCells, "__call__", counting)
     graphs = []
-    for unit in range(1, 7):
-        del traces[:]
-        search.run_unit(unit)
-        assert len(traces) == 2  # one for weights, one for gates
-        del traces[:]
+    for number in range(3):
+        _, rows, scores = pairs(search, number)
+        gates, _, _ = search.training.train_round(rows, scores)
+        # Adam's first step is the rate itself, whatever came before.
+        np.testing.assert_allclose(
+            np.abs(gates - scores), search.config.gates.lr, rtol=1e-2
+        )
+        assert len(traces) == 2 * (number + 1)  # weights and gates
         gc.collect()
-        kind = tf.Graph
-        graphs.append(sum(isinstance(o, kind) for o in gc.get_objects()))
-    assert max(graphs[2:]) <= graphs[1]
+        graphs.append(
+            sum(isinstance(o, tf.Graph) for o in gc.get_objects())
+        )
+    assert graphs[2] <= graphs[1]
 
 
 def test_the_pull_towards_the_reference_fades_out(monkeypatch):
@@ -268,10 +261,10 @@ def test_costs_may_be_latencies_or_parameters(monkeypatch):
     space = chain_nets.cell_space()
     table = make_table(space.lut_keys())
     autospace.build(setting(
-        space, table, target_ms=1.5, **{"search.cost.kind": "latency"}
+        space, table, target_ms=5.0, **{"search.cost.kind": "latency"}
     ))
     assert (made[0].soft.unit, made[0].nets.unit) == ("ms", "ms")
-    assert made[0].budget == 1.5
+    assert made[0].budget == 5.0
     autospace.build(setting(
         **{"search.cost.kind": "params", "search.cost.budget": 0.004}
     ))

@@ -318,7 +318,7 @@ def adam(gradients, lr=9.446763714621489e-3):
 def test_an_update_is_reinforce_by_adam():
     controller = make(edits=1)
     features, gradients = look(controller), []
-    for step, (reward, weight) in enumerate([(0.0, 0.3), (-2.0, 0.1)]):
+    for step, (reward, weight) in enumerate([(1.0, 0.3), (-2.0, 0.1)]):
         actions = controller.sample(features, 0, step)[0]
         before = controller.weights.numpy()
         with tf.GradientTape() as tape:
@@ -330,11 +330,11 @@ def test_an_update_is_reinforce_by_adam():
         gradients.append(-tape.gradient(objective, controller.weights).numpy())
         told = controller.update(features, actions, reward, weight, step)
         # Where gradients are small they are a matter of rounding and decay.
-        clear = np.min(np.abs(gradients), 0) > 1e-3
+        clear = np.min(np.abs(gradients), 0) > 1e-4
         assert clear.sum() > 1_000
         np.testing.assert_allclose(
             (before - controller.weights.numpy())[clear],
-            adam(gradients)[clear], rtol=0.02, atol=1e-5,
+            adam(gradients)[clear], rtol=0, atol=5e-4,
         )
         assert told["log_prob"] == pytest.approx(
             walk.log_probs.numpy().sum(), rel=1e-4

@@ -115,6 +115,31 @@ def test_the_loss_is_the_sum_over_subnets(distill):
     np.testing.assert_allclose(found.sums["accuracy"], right, rtol=1e-6)
 
 
+def test_a_gradient_at_once_is_the_gradient():
+    w, unused = tf.constant([[1.0, 2.0], [-1.0, 0.5]]), tf.constant([3.0])
+    x = tf.constant(elastic_nets.images()[:, 0, 0, :2])
+
+    def function(values):
+        logits = x @ values[0]
+        return tf.reduce_sum(logits**3, 1), logits
+
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([w, unused])
+        loss, logits = elastic_training._gradient_at_once(
+            function, [w, unused]
+        )
+        mean, plain = (
+            tf.reduce_sum(v) / 5 for v in (loss, function([w])[0])
+        )
+    np.testing.assert_allclose(mean, plain, rtol=1e-6)
+    found, of_unused = tape.gradient(mean, [w, unused])
+    np.testing.assert_allclose(found, tape.gradient(plain, w), rtol=1e-5)
+    assert of_unused.numpy().tolist() == [0.0]
+    assert tape.gradient(logits, w) is None or not np.any(
+        tape.gradient(logits, w)
+    )
+
+
 def outcome(training):
     return [v.numpy() for group in training.variables().values() for v in group]
 

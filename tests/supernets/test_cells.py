@@ -88,7 +88,8 @@ def test_what_cells_have_in_common_runs_once(net):
 
         @tf.function(autograph=False)
         def run(values):
-            return running(images(), values, tf.ones([2, len(chosen[0])]))
+            shares = tf.ones([2, len(chosen[0])])
+            return running(images(), values, shares).logits
 
         graph = run.get_concrete_function(
             [tf.TensorSpec(v.shape) for v in running.variables]
