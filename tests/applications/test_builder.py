@@ -17,6 +17,7 @@ PUBLISHED = {  # parameters, with 1000 classes unless the authors had more
     "densenas_c": 6_134_144,
     "ase_nas": 8_939_576,
     "ase_nas_plus": 8_996_552,
+    "autospace_340m": 4_507_920,
     "shrink_cnn_a": 3_636_301,
     "shrink_cnn_b": 3_636_301,
 }

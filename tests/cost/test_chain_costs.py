@@ -97,12 +97,14 @@ def latency_of_parts(block, shape):
     cell = Cell.parse(block.attrs["cell"])
     side = shape[0] / 8 * block.attrs["e"]
     ms = 0.10
+    if block.stride > 1 and 2 in (cell.e01, cell.e02):
+        ms += 0.004  # one pool serves both edges
     for node in (1, 2, 3):
         for source, code in cell.inputs(node):
             strided = block.stride > 1 and source == 0
-            ms += {2: 0.004 * strided, 3: 0.03, 5: 0.02, 7: 0.04, 9: 0.07}[
-                code
-            ] * (0.6 if strided else 1.0)
+            ms += {2: 0.0, 3: 0.03, 5: 0.02, 7: 0.04, 9: 0.07}[code] * (
+                0.6 if strided else 1.0
+            )
         joined = len(cell.inputs(node)) - 1
         ms += joined * (0.009 if cell.mix(node) else 0.005)
     return ms * side

@@ -8,6 +8,7 @@ import pytest
 
 import tfnas
 from tests import chain_nets
+from tfnas import applications
 from tfnas import artifacts
 from tfnas import spaces
 from tfnas.arch import Block
@@ -121,6 +122,11 @@ def test_the_released_network_is_one_of_the_released_space():
     again = space.decode(text)
     assert (again.id, again.space) == (arch.id, "autospace_proxyless")
     assert space.from_codes(space.codes(arch)) == again
+
+
+def test_the_application_is_the_released_network():
+    entry = applications.builder.APPLICATIONS.get("autospace_340m")
+    assert entry.get_arch().id == net_340m().id
 
 
 def test_net_files_are_read_back(tmp_path):

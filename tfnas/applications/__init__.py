@@ -12,6 +12,7 @@ from tfnas.applications.ase_nas import ASENAS
 from tfnas.applications.ase_nas import ASENASPlus
 from tfnas.applications.autoshrink import ShrinkCNNA
 from tfnas.applications.autoshrink import ShrinkCNNB
+from tfnas.applications.autospace import AutoSpace340M
 from tfnas.applications.builder import APPLICATIONS
 from tfnas.applications.builder import Application
 from tfnas.applications.builder import build
@@ -32,6 +33,7 @@ __all__ = [
     "ASENAS",
     "ASENASPlus",
     "Application",
+    "AutoSpace340M",
     "DenseNASA",
     "DenseNASB",
     "DenseNASC",

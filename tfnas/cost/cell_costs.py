@@ -146,9 +146,9 @@ def _key(block: Block, shape: Shape) -> str:
 def _parts(cell: Cell, stride: int) -> np.ndarray:
     """Counts the parts of a fused cell.
 
-    Expansion and projection; depthwise convolutions by kernel, 1x1
-    convolutions and pools, apart for edges that carry a stride; sums;
-    products.
+    Expansion and projection; depthwise convolutions by kernel and 1x1
+    convolutions, apart for edges that carry a stride; whether there is a
+    pool; sums; products.
     """
     counts = dict.fromkeys(_PARTS, 0)
     counts["frame"] = 1
@@ -162,7 +162,7 @@ def _parts(cell: Cell, stride: int) -> np.ndarray:
                 size = KERNELS[code]
                 counts[f"{size} {where}" if size == 3 else f"{size}"] += 1
             elif where == "strided":
-                counts["pool"] += 1
+                counts["pool"] = 1  # for all edges
         kind = "product" if cell.mix(node) else "sum"
         counts[kind] += len(inputs) - 1
     return np.array([counts[part] for part in _PARTS], np.float64)
