@@ -13,7 +13,9 @@ ASE-NAS+ on CIFAR-100 starts from the centres that a run ended with:
         --config.search.transfer=runs/ase_nas
 
 Variant `improved` asks for no network twice, and has a value model choose
-among the policy's proposals.
+among the policy's proposals. Expected: 84.89 % on the validation images of
+CIFAR-10 after 12 epochs, the most there is, in nearly every run (84.85 % on
+average after 100 queries). Time: half a minute on one CPU core.
 
 Variant `local` (digits, no table: every query is a short training):
     tfnas-search --config=configs/ase_nas_nasbench201.py:local \\
