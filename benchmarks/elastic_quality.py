@@ -12,14 +12,14 @@ on the test images, which nothing else looks at.
    random subnet; the largest teaches the others).
 2. Ranks: 12 subnets, evenly spaced by multiply-adds among 96 random ones,
    scored with shared weights, and each trained from scratch on the same 8,000
-   images for 8 epochs. Kendall's tau of the two, and, as what a ranking by
+   images for 12 epochs. Kendall's tau of the two, and, as what a ranking by
    size alone would reach, tau of multiply-adds.
 3. Search: for each of three seeds ASE-NAS spends 100 queries of shared
    weights under a hard limit, the median latency of 300 random networks by
    the measured table. 8 random networks of the latency that the table
    predicts for its result, up to 5 %, are timed side by side with it, and the
    two nearest in measured latency are its rivals. All three are trained from
-   scratch on the 10,000 images for 30 epochs with the same seed.
+   scratch on the 8,000 images for 12 epochs with the same seed.
 
 Every step is a unit of work of at most 20 minutes on 2 cores (an epoch of the
 supernet, a training, a search, a table), written down when it is done: after
@@ -74,9 +74,9 @@ SETTING = {
     "search.supernet.score_batch": 500,
     "search.supernet.all.epochs": 20,
     "search.supernet.all.warmup_epochs": 1,
-    "train.epochs": 8,
+    "train.epochs": 12,
     "train.warmup_epochs": 1,
-    "train.test_every": 8,
+    "train.test_every": 12,
     "train.augment": "pad_crop+flip",
 }
 SEEDS = (0, 1, 2)

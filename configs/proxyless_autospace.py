@@ -81,7 +81,9 @@ def _search() -> config_dict.ConfigDict:
     search.warmup_epochs = 40
     search.epochs = 120
     search.arch_from_epoch = 1
-    search.arch_every = 5  # weight steps for each architecture step
+    # Weight steps for each architecture step; the recipe of reinforce has 300
+    # architecture steps an epoch, which is 16.
+    search.arch_every = 5
     search.batch_size = 256
     search.split = 0.96  # 50,000 images of ImageNet are for the choices
     search.augment = "resized_crop+flip+jitter"
@@ -143,8 +145,8 @@ def _make_local(config: config_dict.ConfigDict) -> None:
     config.space = "autospace_proxyless@32"
     config.data.name = "digits"
     config.data.image_size = 32
-    config.search.warmup_epochs = 8
-    config.search.epochs = 16
+    config.search.warmup_epochs = 20
+    config.search.epochs = 40
     config.search.batch_size = 32
     config.search.split = 0.8
     config.search.augment = "none"

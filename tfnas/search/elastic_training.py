@@ -297,6 +297,8 @@ def _gradient_at_once(
 
     @tf.custom_gradient
     def run(*values: tf.Tensor) -> Any:
+        # Out of sight of the tape around: two of them double the work.
+        values = tuple(tf.stop_gradient(v) for v in values)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             loss, logits = function(values)

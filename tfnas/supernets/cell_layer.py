@@ -248,9 +248,6 @@ class Spares:
     """Stand-ins for weights that a candidate does not have.
 
     Nothing ever changes them.
-
-    Attributes:
-        variables: Those made so far.
     """
 
     def __init__(self) -> None:
@@ -258,6 +255,7 @@ class Spares:
 
     @property
     def variables(self) -> list[tf.Variable]:
+        """Those made so far."""
         return list(self._by_shape.values())
 
     def like(self, weights: Sequence[tf.Variable], rank: int) -> tf.Variable:
