@@ -4,7 +4,7 @@
         --workdir=runs/cnn_quality [--seeds=3] [--workers=2] [--result=NAME]
 
 For each seed a search on a part of CIFAR-10, scaled down: 5 nodes, 2,000
-images to learn from and 500 others to score on, 6 epochs, K = 3, so 10 rounds
+images to learn from and 500 others to score on, 4 epochs, K = 3, so 10 rounds
 of at most 27 candidates in all, and as many random graphs of the cost of its
 result, which see as many images. Then the result, the best of the random
 graphs and the complete graph are trained from scratch as long as each other,
@@ -51,15 +51,15 @@ SETTING = {
     "search.nodes": 5,
     "search.candidates": 3,
     "search.random_archs": 27,
-    "search.training.epochs": 6,
+    "search.training.epochs": 4,
     "search.training.batch_size": 50,
     "search.training.hopeless": 0.0,
 }
 FINAL = {
     "data.limit_train": 10_000,
-    "train.epochs": 15,
+    "train.epochs": 8,
     "train.warmup_epochs": 1,
-    "train.test_every": 15,
+    "train.test_every": 8,
 }
 ROLES = ("derived", "random", "complete")
 _BENCH_ROUNDS = 100

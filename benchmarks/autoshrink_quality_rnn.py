@@ -4,7 +4,7 @@
         --workdir=runs/rnn_quality [--seeds=3] [--result=NAME]
 
 For each seed a search on the Penn Treebank proxy, scaled down: 5 nodes, 48
-units, 1,500 lines, 6 epochs, K = 3, so 8 rounds of at most 3 candidates until
+units, 1,200 lines, 5 epochs, K = 3, so 8 rounds of at most 3 candidates until
 2 edges are left, and as many random graphs of the cost of its result, where
 there are so many. Then the result, the best of the random graphs and the
 complete graph are trained from scratch as long as each other, with another
@@ -44,18 +44,18 @@ _RESULT = flags.DEFINE_string("result", None, "Name of a file in results/.")
 CONFIG = "configs/autoshrink_rnn.py"
 SETTING = {
     "space": "autoshrink_rnn@48",
-    "data.limit_train": 1500,
+    "data.limit_train": 1200,
     "data.limit_valid": 200,
     "data.limit_test": 200,
     "search.nodes": 5,
     "search.candidates": 3,
     "search.keep_fraction": 0.2,
     "search.random_archs": 24,
-    "search.training.epochs": 6,
+    "search.training.epochs": 5,
     "search.training.batch_size": 32,
     "search.training.valid_batch_size": 32,
 }
-FINAL_EPOCHS = 12
+FINAL_EPOCHS = 10
 ROLES = ("derived", "random", "complete")
 _BENCH_ROUNDS = 200
 # Student's t for 95 % of both sides, by degrees of freedom.
