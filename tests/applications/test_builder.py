@@ -31,7 +31,7 @@ def small():
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_an_application_has_the_published_parameters(name):
-    arch = applications.builder.APPLICATIONS.get(name).get_arch()
+    arch = applications.APPLICATIONS.get(name).get_arch()
     assert tfnas.count(arch).params == PUBLISHED[name]
     assert arch.input_shape == (224, 224, 3)
 

@@ -2,32 +2,47 @@
 
     net = tfnas.applications.DenseNASA(classes=10, input_shape=(96, 96, 3))
     net = tfnas.applications.from_arch(tfnas.Arch.load("arch.json"))
+    net = tfnas.applications.with_new_head("densenas_a", 5, "weights.npz")
+    maps = tfnas.applications.feature_extractor("ase_nas", ("stride_8",))
 
 All take the arguments of `build`, and `names()` lists them; `ShrinkRNN`, a
-language model, has arguments of its own.
+language model, has arguments of its own. `python -m tfnas.applications`
+prints what they cost and reach. Networks that the package ships with trained
+weights are here too, each as a function.
 """
 
+from typing import Any
+
+from tfnas.applications import presets
 from tfnas.applications import weights
 from tfnas.applications.ase_nas import ASENAS
 from tfnas.applications.ase_nas import ASENASPlus
 from tfnas.applications.autoshrink import ShrinkCNNA
 from tfnas.applications.autoshrink import ShrinkCNNB
 from tfnas.applications.autospace import AutoSpace340M
-from tfnas.applications.builder import APPLICATIONS
-from tfnas.applications.builder import Application
 from tfnas.applications.builder import build
-from tfnas.applications.builder import decode_predictions
-from tfnas.applications.builder import endpoints
+from tfnas.applications.builder import constructor
 from tfnas.applications.builder import from_arch
 from tfnas.applications.builder import get
-from tfnas.applications.builder import preprocess_input
-from tfnas.applications.builder import register
+from tfnas.applications.builder import with_new_head
 from tfnas.applications.densenas import DenseNASA
 from tfnas.applications.densenas import DenseNASB
 from tfnas.applications.densenas import DenseNASC
+from tfnas.applications.entry import APPLICATIONS
+from tfnas.applications.entry import Application
+from tfnas.applications.entry import Preset
+from tfnas.applications.entry import register
+from tfnas.applications.features import endpoints
+from tfnas.applications.features import feature_extractor
+from tfnas.applications.images import decode_predictions
+from tfnas.applications.images import preprocess_input
 from tfnas.applications.language import ShrinkRNN
+from tfnas.applications.listing import table
+from tfnas.applications.presets import publish
+from tfnas.applications.presets import register_file
 
 names = APPLICATIONS.names
+presets.register_shipped()
 
 __all__ = [
     "ASENAS",
@@ -37,16 +52,31 @@ __all__ = [
     "DenseNASA",
     "DenseNASB",
     "DenseNASC",
+    "Preset",
     "ShrinkCNNA",
     "ShrinkCNNB",
     "ShrinkRNN",
     "build",
     "decode_predictions",
     "endpoints",
+    "feature_extractor",
     "from_arch",
     "get",
     "names",
     "preprocess_input",
+    "publish",
     "register",
+    "register_file",
+    "table",
     "weights",
+    "with_new_head",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Finds the functions of networks that are files; see `presets`."""
+    for entry in map(APPLICATIONS.get, names()):
+        if entry.function == name:
+            summary = f"The network `{entry.name}`, with trained weights."
+            return constructor(entry.name, name, summary)
+    raise AttributeError(f"module 'tfnas.applications' has no {name!r}")

@@ -17,33 +17,30 @@ ImageNet (`preprocess_input`).
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from tfnas.applications import builder
+from tfnas.applications import entry
+from tfnas.applications import images
 from tfnas.spaces import elastic_specs
 
-for _name, _top1, _codes in (
-    ("ase_nas", 79.9, elastic_specs.ASE_NAS),
-    ("ase_nas_plus", 80.2, elastic_specs.ASE_NAS_PLUS),
+for _name, _function, _top1, _codes in (
+    ("ase_nas", "ASENAS", 79.9, elastic_specs.ASE_NAS),
+    ("ase_nas_plus", "ASENASPlus", 80.2, elastic_specs.ASE_NAS_PLUS),
 ):
-    builder.APPLICATIONS.register(
-        _name,
-        builder.Application(
-            _name, "mobilenetv3", _codes, mean=builder.IMAGENET_MEAN,
-            std=builder.IMAGENET_STD, top1=_top1,
-        ),
+    entry.add(
+        entry.Application(
+            _name, "mobilenetv3", _codes, mean=entry.IMAGENET_MEAN,
+            std=entry.IMAGENET_STD, top1=_top1, function=_function,
+        )
     )
 
-
-def ASENAS(**arguments: Any) -> Any:
-    """ASE-NAS: 588M multiply-adds. Args as `tfnas.applications.build`."""
-    return builder.get("ase_nas", **arguments)
-
-
-def ASENASPlus(**arguments: Any) -> Any:
-    """ASE-NAS+: 583M multiply-adds. Args as `tfnas.applications.build`."""
-    return builder.get("ase_nas_plus", **arguments)
-
-
-preprocess_input = functools.partial(builder.preprocess_input, name="ase_nas")
-decode_predictions = builder.decode_predictions
+ASENAS = builder.constructor(
+    "ase_nas", "ASENAS",
+    "ASE-NAS: 588M multiply-adds, 79.9 % top-1 (the authors').",
+)
+ASENASPlus = builder.constructor(
+    "ase_nas_plus", "ASENASPlus",
+    "ASE-NAS+: 583M multiply-adds, 80.2 % top-1 (the authors').",
+)
+preprocess_input = functools.partial(images.preprocess_input, name="ase_nas")
+decode_predictions = images.decode_predictions

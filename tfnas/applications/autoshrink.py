@@ -16,31 +16,33 @@ parameters. Images are in -1..1 (`preprocess_input`).
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from tfnas.applications import builder
+from tfnas.applications import entry
+from tfnas.applications import images
 from tfnas.spaces.dag_specs import SHRINK_CNN
 
-for _name, _top1, _space in (
-    ("shrink_cnn_a", 73.9, "autoshrink_cnn"),
-    ("shrink_cnn_b", 75.1, "autoshrink_cnn_swish"),
+for _name, _function, _top1, _space in (
+    ("shrink_cnn_a", "ShrinkCNNA", 73.9, "autoshrink_cnn"),
+    ("shrink_cnn_b", "ShrinkCNNB", 75.1, "autoshrink_cnn_swish"),
 ):
-    builder.APPLICATIONS.register(
-        _name, builder.Application(_name, _space, SHRINK_CNN, top1=_top1)
+    entry.add(
+        entry.Application(
+            _name, _space, SHRINK_CNN, top1=_top1, function=_function
+        )
     )
 
-
-def ShrinkCNNA(**arguments: Any) -> Any:
-    """ShrinkCNN-A, with relu. Args as `tfnas.applications.build`."""
-    return builder.get("shrink_cnn_a", **arguments)
-
-
-def ShrinkCNNB(**arguments: Any) -> Any:
-    """ShrinkCNN-B, with swish. Args as `tfnas.applications.build`."""
-    return builder.get("shrink_cnn_b", **arguments)
-
-
-preprocess_input = functools.partial(
-    builder.preprocess_input, name="shrink_cnn_a"
+ShrinkCNNA = builder.constructor(
+    "shrink_cnn_a", "ShrinkCNNA",
+    "ShrinkCNN-A, with relu: 384M multiply-adds, 73.9 % top-1 (the "
+    "authors').",
 )
-decode_predictions = builder.decode_predictions
+ShrinkCNNB = builder.constructor(
+    "shrink_cnn_b", "ShrinkCNNB",
+    "ShrinkCNN-B, with swish: 384M multiply-adds, 75.1 % top-1 (the "
+    "authors').",
+)
+preprocess_input = functools.partial(
+    images.preprocess_input, name="shrink_cnn_a"
+)
+decode_predictions = images.decode_predictions

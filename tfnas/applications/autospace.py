@@ -16,9 +16,10 @@ mean and the deviation of ImageNet (`preprocess_input`).
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from tfnas.applications import builder
+from tfnas.applications import entry
+from tfnas.applications import images
 
 _NAME = "autospace_340m"
 # Blocks 1 to 21, as `spaces/data/autospace_net_340m.json` has them.
@@ -30,19 +31,16 @@ _TEXT = (
     "2.0.0.7.5.2.1.5.2|2.0.0.9.1.2.1.1.2|2.0.0.9.1.2.1.1.2|"
     "2.0.0.9.1.2.1.1.2|2.0.0.9.1.2.1.1.2"
 )
-builder.APPLICATIONS.register(
-    _NAME,
-    builder.Application(
-        _NAME, "autospace_proxyless", _TEXT, mean=builder.IMAGENET_MEAN,
-        std=builder.IMAGENET_STD, top1=75.3,
-    ),
+entry.add(
+    entry.Application(
+        _NAME, "autospace_proxyless", _TEXT, mean=entry.IMAGENET_MEAN,
+        std=entry.IMAGENET_STD, top1=75.3, function="AutoSpace340M",
+    )
 )
 
-
-def AutoSpace340M(**arguments: Any) -> Any:
-    """AutoSpace-340M. Args as `tfnas.applications.build`."""
-    return builder.get(_NAME, **arguments)
-
-
-preprocess_input = functools.partial(builder.preprocess_input, name=_NAME)
-decode_predictions = builder.decode_predictions
+AutoSpace340M = builder.constructor(
+    _NAME, "AutoSpace340M",
+    "AutoSpace-340M: 336M multiply-adds, 75.3 % top-1 (the authors').",
+)
+preprocess_input = functools.partial(images.preprocess_input, name=_NAME)
+decode_predictions = images.decode_predictions

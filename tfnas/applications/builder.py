@@ -4,126 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from tfnas import derive
 from tfnas import ops
-from tfnas import spaces
 from tfnas.applications import weights as weight_files
+from tfnas.applications.entry import APPLICATIONS
+from tfnas.applications.entry import Application
+from tfnas.applications.entry import find
+from tfnas.applications.weights import Weights
 from tfnas.arch import Arch
+from tfnas.arch import Block
+from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
-from tfnas.registry import Registry
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
-HALF = (127.5, 127.5, 127.5)
 _POOLINGS = (None, "avg", "max")
-
-
-@dataclasses.dataclass(frozen=True)
-class Application:
-    """A network with a name.
+_LARGE = 4096  # a side at which only a pool over the whole map leaves 1 x 1
+_ARGUMENTS = """
 
     Args:
-        name: Lower-case name, such as `"densenas_a"`.
-        space: The search space that reads `text`, or `None`.
-        text: The network in the published encoding of the space.
-        arch: The network itself, where there is no space to read it.
-        mean: Of the channels on the 0..255 scale.
-        std: Of the channels on the 0..255 scale.
-        top1: Published top-1 accuracy on ImageNet, in percent: the authors'.
-        presets: Name of a weight preset to its file.
-    """
-
-    name: str
-    space: str | None = None
-    text: str | None = None
-    arch: Arch | None = None
-    mean: tuple[float, ...] = HALF
-    std: tuple[float, ...] = HALF
-    top1: float | None = None
-    presets: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    def get_arch(
-        self, classes: int | None = None,
-        input_shape: tuple[int, ...] | None = None,
-    ) -> Arch:
-        """Returns the network, for other classes or images if given."""
-        if self.arch is None:
-            assert self.space is not None and self.text is not None
-            space = spaces.get(self.space, classes, input_shape)
-            return space.decode(self.text)
-        return _fitted(self.arch, classes, input_shape)
-
-
-APPLICATIONS: Registry[Application] = Registry("application")
-
-
-def register(
-    name: str, arch: Arch, weights: str | os.PathLike | None = None,
-    mean: tuple[float, ...] = HALF, std: tuple[float, ...] = HALF,
-) -> Application:
-    """Gives a network a name, so that `tfnas.applications.get` finds it.
-
-    Args:
-        name: A new name.
-        arch: The network.
-        weights: Weight file; it becomes the preset `"default"`.
-        mean: Of the channels on the 0..255 scale, in training.
-        std: Of the channels on the 0..255 scale, in training.
-
-    Returns:
-        The entry of the table of applications.
-    """
-    presets = {} if weights is None else {"default": os.fspath(weights)}
-    return APPLICATIONS.register(
-        name,
-        Application(name, arch=arch, mean=mean, std=std, presets=presets),
-    )
-
-
-def get(name: str, **arguments: Any) -> Any:
-    """Builds a registered network by its name; see `build`."""
-    return build(APPLICATIONS.get(name), **arguments)
-
-
-def from_arch(
-    arch: Arch, include_top: bool = True, weights: str | None = None,
-    input_tensor: Any = None, input_shape: tuple[int, ...] | None = None,
-    pooling: str | None = None, classes: int | None = None,
-    classifier_activation: str | None = "softmax", name: str | None = None,
-) -> Any:
-    """Builds a searched network under the contract of `build`."""
-    entry = Application(name or f"tfnas_{arch.id}", arch=arch)
-    return build(
-        entry, include_top, weights, input_tensor, input_shape, pooling,
-        classes, classifier_activation, name,
-    )
-
-
-def build(
-    application: Application, include_top: bool = True,
-    weights: str | os.PathLike | None = None, input_tensor: Any = None,
-    input_shape: tuple[int, ...] | None = None, pooling: str | None = None,
-    classes: int | None = None,
-    classifier_activation: str | None = "softmax", name: str | None = None,
-) -> Any:
-    """Builds a network as a plain Keras model.
-
-    Args:
-        application: The network.
         include_top: Whether to end in the classifier.
         weights: `None` for random ones, the name of a preset, or the path of
-            a weight file.
+            a weight file (`tfnas.applications.weights.save` writes them, and
+            `tfnas-import-weights` from the authors' checkpoints).
         input_tensor: Symbolic images to apply the network to.
-        input_shape: `(height, width, channels)`. Defaults to that of the
-            network, often `(224, 224, 3)`.
+        input_shape: `(height, width, channels)`; height and width may be
+            `None`, for images of any size. Defaults to that of the weights,
+            else to that of the network, often `(224, 224, 3)`.
         pooling: Without top: `"avg"` or `"max"` for a vector, `None` for the
             last feature map `(batch, height, width, channels)`.
-        classes: Number of classes. Defaults to the network's own.
+        classes: Number of classes. Defaults to that of the weights, else to
+            the network's own. With the top of given weights no other is
+            possible; see `with_new_head`.
         classifier_activation: `"softmax"`, or `None` for logits.
         name: Name of the model.
 
@@ -134,24 +48,55 @@ def build(
     Raises:
         ConfigError: for contradicting arguments, or an unknown preset (the
             message lists those that exist).
-        ArtifactError: when a weight file does not fit.
+        ArtifactError: when a weight file is damaged or does not fit.
     """
+
+
+def get(name: str, **arguments: Any) -> Any:
+    """Builds a registered network by its name; see `build`."""
+    return build(APPLICATIONS.get(name), **arguments)
+
+
+def from_arch(
+    arch: Arch, include_top: bool = True,
+    weights: str | os.PathLike | None = None, input_tensor: Any = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None, classes: int | None = None,
+    classifier_activation: str | None = "softmax", name: str | None = None,
+) -> Any:
+    """Builds a searched network under the contract of `build`."""
+    return build(
+        find(arch), include_top, weights, input_tensor, input_shape, pooling,
+        classes, classifier_activation, name,
+    )
+
+
+def build(
+    application: Application, include_top: bool = True,
+    weights: str | os.PathLike | None = None, input_tensor: Any = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None, classes: int | None = None,
+    classifier_activation: str | None = "softmax", name: str | None = None,
+) -> Any:
     import keras
 
     _check(application, include_top, pooling, classes)
-    if input_tensor is not None:
-        input_shape = _shape_of(input_tensor, input_shape)
-    arch = application.get_arch(classes, input_shape)
+    read = None if weights is None else application.read_weights(weights)
+    if read is not None and include_top:
+        classes = _classes_of(read, classes)
+    shape, arch = _arch_for(
+        application, classes, input_shape, input_tensor, read
+    )
+    number = len(arch.blocks) if include_top else body_length(arch)
+    if read is not None:
+        require_same(read, arch, number)
     image = input_tensor
     if image is None:
-        image = keras.Input(arch.input_shape, name="image")
-    number = len(arch.blocks) if include_top else _body(arch)
+        image = keras.Input(shape, name="image")
     x = derive.apply_blocks(arch, number, image, keras)
-    if include_top and classifier_activation is not None:
-        x = keras.layers.Activation(
-            classifier_activation, dtype="float32", name="predictions"
-        )(x)
-    elif not include_top and pooling is not None:
+    if include_top:
+        x = activate(x, classifier_activation)
+    elif pooling is not None:
         pools = {
             "avg": keras.layers.GlobalAveragePooling2D,
             "max": keras.layers.GlobalMaxPooling2D,
@@ -161,9 +106,113 @@ def build(
         input_tensor
     )
     model = keras.Model(source, x, name=name or application.name)
-    if weights is not None:
-        _load(application, weights, model, include_top)
+    if read is not None:
+        weight_files.assign(read, model)
     return model
+
+
+build.__doc__ = (
+    """Builds a network as a plain Keras model."""
+    + _ARGUMENTS.replace(
+        "Args:", "Args:\n        application: The network.", 1
+    )
+)
+
+
+def constructor(key: str, function: str, summary: str) -> Callable[..., Any]:
+    """Returns the function that builds one application.
+
+    Args:
+        key: Name of the application.
+        function: Name of the function.
+        summary: First sentences of its docstring.
+    """
+
+    def construct(
+        include_top: bool = True, weights: str | os.PathLike | None = None,
+        input_tensor: Any = None,
+        input_shape: Sequence[int | None] | None = None,
+        pooling: str | None = None, classes: int | None = None,
+        classifier_activation: str | None = "softmax",
+        name: str | None = None,
+    ) -> Any:
+        return build(
+            APPLICATIONS.get(key), include_top, weights, input_tensor,
+            input_shape, pooling, classes, classifier_activation, name,
+        )
+
+    construct.__name__ = construct.__qualname__ = function
+    construct.__doc__ = summary + _ARGUMENTS
+    return construct
+
+
+def with_new_head(
+    network: str | Arch | Application, classes: int,
+    weights: str | os.PathLike, freeze: bool = False,
+    input_shape: Sequence[int] | None = None,
+    classifier_activation: str | None = "softmax", name: str | None = None,
+) -> Any:
+    """Builds a trained network with a new classifier, to fine-tune it.
+
+    All but the last layer have the given weights. The model has the layers
+    that `tfnas.build_model` gives the network for that many classes, so that
+    everything that takes such models takes it too.
+
+    Args:
+        network: Name of an application, an entry, or a searched network.
+        classes: Number of the new classes.
+        weights: Name of a preset, or the path of a weight file.
+        freeze: Whether only the new layer is trainable; batch normalisations
+            then use their averages in training, too.
+        input_shape: `(height, width, channels)`; defaults to that of the
+            weights.
+        classifier_activation: `"softmax"`, or `None` for logits.
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model` of stock layers.
+
+    Raises:
+        ConfigError: for contradicting arguments, or an unknown preset.
+        ArtifactError: when the weight file is damaged or does not fit.
+
+    Example:
+        >>> net = with_new_head("densenas_a", 5, "weights.npz", freeze=True)
+    """
+    entry = find(network)
+    _check(entry, True, None, classes)
+    read = entry.read_weights(weights)
+    _, arch = _arch_for(entry, classes, input_shape, None, read)
+    require_same(read, arch, len(arch.blocks) - 1)
+    model = build(
+        entry, input_shape=arch.input_shape, classes=classes,
+        classifier_activation=classifier_activation, name=name,
+    )
+    last = len(arch.blocks) - 1
+    prefix = derive.layer_prefix(last, arch.blocks[last].op)
+    weight_files.assign(read, model, skip=f"{prefix}_")
+    if freeze:
+        for layer in model.layers:
+            layer.trainable = layer.name.startswith(f"{prefix}_")
+    return model
+
+
+def activate(logits: Any, activation: Any) -> Any:
+    """Applies an activation to logits; `None` leaves them as they are."""
+    import keras
+
+    if activation is None:
+        return logits
+    try:
+        layer = keras.layers.Activation(
+            activation, dtype="float32", name="predictions"
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            "`classifier_activation` must be None or an activation of Keras, "
+            f"such as 'softmax'. Received: {activation!r}"
+        ) from error
+    return layer(logits)
 
 
 def _check(
@@ -184,122 +233,113 @@ def _check(
             f"{application.name}: `classes` must be at least 1. "
             f"Received: {classes}"
         )
-
-
-def _shape_of(
-    tensor: Any, input_shape: tuple[int, ...] | None
-) -> tuple[int, ...]:
-    shape = tuple(tensor.shape)[1:]
-    if input_shape is not None and tuple(input_shape) != shape:
+    if len(application.get_arch().input_shape) != 3:
         raise ConfigError(
-            "`input_shape` must be that of `input_tensor`, or be left out. "
-            f"Received: {tuple(input_shape)} and {shape}"
+            "This needs a network for images, and a language model has a "
+            "contract of its own (`tfnas.applications.ShrinkRNN`). "
+            f"Received: {application.name}"
         )
-    return shape
 
 
-def _body(arch: Arch) -> int:
-    """Number of blocks up to the last feature map of a network."""
-    shapes = ops.shapes(arch)
+def _classes_of(read: Weights, classes: int | None) -> int:
+    """Returns the number of classes of weights that bring their top along."""
+    theirs = read.arch.classes
+    if classes is not None and classes != theirs:
+        raise ConfigError(
+            f"`classes` must be {theirs}, as the top of the weights "
+            f"{read.path} has, or be left out. Other classes need another "
+            "top: `include_top=False`, or `tfnas.applications.with_new_head`. "
+            f"Received: classes={classes}"
+        )
+    return theirs
+
+
+def _arch_for(
+    application: Application, classes: int | None,
+    input_shape: Sequence[int | None] | None, input_tensor: Any,
+    read: Weights | None,
+) -> tuple[tuple[int | None, ...], Arch]:
+    """Returns the shape that images have, and the network for them.
+
+    Sizes that are left open change nothing of a network; it is described at
+    its own size then.
+    """
+    native = (application.get_arch() if read is None else read.arch).input_shape
+    shape: tuple[int | None, ...] = native
+    if input_tensor is not None:
+        shape = tuple(input_tensor.shape)[1:]
+        if input_shape is not None and tuple(input_shape) != shape:
+            raise ConfigError(
+                "`input_shape` must be that of `input_tensor`, or be left "
+                f"out. Received: {tuple(input_shape)} and {shape}"
+            )
+    elif input_shape is not None:
+        shape = tuple(input_shape)
+    known = len(shape) == 3 and shape[2] is not None
+    if not known or any(n is not None and n < 1 for n in shape):
+        raise ConfigError(
+            "`input_shape` must be (height, width, channels), where height "
+            f"and width may be None. Received: {shape}"
+        )
+    fixed = tuple(
+        n if s is None else s for s, n in zip(shape, native, strict=True)
+    )
+    return shape, application.get_arch(classes, fixed)
+
+
+def body_length(arch: Arch) -> int:
+    """Number of blocks up to the last feature map of a network.
+
+    What follows the pool over the whole map is the top; on small images the
+    last map itself may be 1 x 1.
+    """
+    large = (_LARGE, _LARGE, arch.input_shape[-1])
+    shapes = ops.shapes(dataclasses.replace(arch, input_shape=large))
     return max(
-        i for i, (h, w, *_) in enumerate(_spatial(shapes)) if h * w > 1
+        i for i, shape in enumerate(shapes)
+        if len(shape) == 3 and shape[0] * shape[1] > 1
     )
 
 
-def _spatial(shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    return [shape if len(shape) == 3 else (1, 1, *shape) for shape in shapes]
+def require_same(read: Weights, arch: Arch, number: int) -> None:
+    """Makes sure that weights belong to a network.
 
-
-def _fitted(
-    arch: Arch, classes: int | None, input_shape: tuple[int, ...] | None
-) -> Arch:
-    if classes is not None and classes != arch.classes:
-        arch = derive.with_classes(arch, classes)
-    if input_shape is not None:
-        arch = dataclasses.replace(arch, input_shape=tuple(input_shape))
-    return arch
-
-
-def _load(
-    application: Application, weights: str | os.PathLike, model: Any,
-    include_top: bool,
-) -> None:
-    path = application.presets.get(os.fspath(weights), weights)
-    if path is weights and not os.path.exists(path):
-        known = sorted(application.presets) or "none"
-        raise ConfigError(
-            f"{application.name}: `weights` must be None, a preset (there "
-            f"are: {known}) or a file. Received: {os.fspath(weights)!r}"
-        )
-    arch = weight_files.load(path, model)
-    if include_top:
-        derive.require_fit(arch, model.input_shape[1:], model.output_shape[-1])
-
-
-def preprocess_input(images: Any, name: str) -> np.ndarray:
-    """Scales images as a registered network takes them.
+    Two networks can have equal variables and compute different things, with
+    another activation say.
 
     Args:
-        images: `(batch, height, width, 3)` in 0..255.
-        name: Name of the application.
-
-    Returns:
-        Float32 images, normalised by channel.
-    """
-    entry = APPLICATIONS.get(name)
-    mean, std = (np.array(v, np.float32) for v in (entry.mean, entry.std))
-    return (np.asarray(images, np.float32) - mean) / std
-
-
-def decode_predictions(
-    predictions: Any, top: int = 5, labels: list[str] | None = None
-) -> list[list[tuple[str, str, float]]]:
-    """Names the most probable classes of each image.
-
-    Args:
-        predictions: `(batch, classes)` probabilities.
-        top: How many classes to name.
-        labels: Name of each class; by default those of ImageNet, which Keras
-            fetches.
-
-    Returns:
-        For each image `(id, name, probability)`, most probable first.
+        read: The weights.
+        arch: The network.
+        number: How many of its blocks are to get the weights.
 
     Raises:
-        ConfigError: when there is not one label for each class.
+        ArtifactError: naming the first block that differs.
     """
-    values = np.asarray(predictions)
-    if labels is None:
-        from keras.applications import imagenet_utils
-
-        return imagenet_utils.decode_predictions(values, top)
-    if len(labels) != values.shape[-1]:
-        raise ConfigError(
-            f"`labels` must name {values.shape[-1]} classes. "
-            f"Received: {len(labels)}"
+    place = f"{read.path}: weights of another network, {read.arch.id}"
+    theirs, ours = read.arch.blocks, arch.blocks
+    for i in range(min(number, len(ours), len(theirs))):
+        expected, received = _described(ours[i]), _described(theirs[i])
+        if i == number - 1 and number == len(ours) == len(theirs):
+            expected["out"] = received["out"]  # as many as there are classes
+        if expected != received:
+            raise ArtifactError(
+                f"{place}: block {i}: expected {expected}. "
+                f"Received: {received}"
+            )
+    if len(theirs) < number or (number == len(ours) != len(theirs)):
+        raise ArtifactError(
+            f"{place}: expected {len(ours)} blocks. Received: {len(theirs)}"
         )
-    order = np.argsort(-values, axis=-1, kind="stable")[:, :top]
-    return [
-        [(str(i), labels[i], float(row[i])) for i in best]
-        for row, best in zip(values, order, strict=True)
-    ]
 
 
-def endpoints(arch: Arch) -> dict[str, str]:
-    """Names the layers that end each resolution of a network.
-
-    Args:
-        arch: The network.
-
-    Returns:
-        `"stride_2"`, `"stride_4"` and so on, to the name of the layer that
-        gives the last feature map of that stride: `get_layer(name).output`.
-    """
-    found, shapes = {}, ops.shapes(arch)
-    for i, block in enumerate(arch.blocks[: _body(arch)]):
-        graph = ops.lower(block, shapes[i])
-        if graph.live:
-            stride = round(arch.input_shape[0] / graph.output_shape[0])
-            prefix = derive.layer_prefix(i, block.op)
-            found[f"stride_{stride}"] = f"{prefix}_{graph.output}"
-    return found
+def _described(block: Block) -> dict[str, Any]:
+    """Returns what a block computes in inference."""
+    attrs = ops.get(block.op).attributes(block)
+    if "norm" in attrs:
+        attrs["norm"] = {
+            k: v for k, v in attrs["norm"].items() if k != "momentum"
+        }
+    return {
+        "op": block.op, "in": block.in_channels, "out": block.out_channels,
+        "stride": block.stride, **attrs,
+    }

@@ -16,9 +16,10 @@ mean and the deviation of ImageNet (`preprocess_input`).
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from tfnas.applications import builder
+from tfnas.applications import entry
+from tfnas.applications import images
 
 _SPACE = "densenas_mbv2"
 _TEXTS = {
@@ -60,31 +61,25 @@ _TEXTS = {
     ),
 }
 for _name, (_top1, _text) in _TEXTS.items():
-    builder.APPLICATIONS.register(
-        _name,
-        builder.Application(
-            _name, _SPACE, _text, mean=builder.IMAGENET_MEAN,
-            std=builder.IMAGENET_STD, top1=_top1,
-        ),
+    entry.add(
+        entry.Application(
+            _name, _SPACE, _text, mean=entry.IMAGENET_MEAN,
+            std=entry.IMAGENET_STD, top1=_top1,
+            function=f"DenseNAS{_name[-1].upper()}",
+        )
     )
 
-
-def DenseNASA(**arguments: Any) -> Any:
-    """DenseNAS-A: 251M multiply-adds. Args as `tfnas.applications.build`."""
-    return builder.get("densenas_a", **arguments)
-
-
-def DenseNASB(**arguments: Any) -> Any:
-    """DenseNAS-B: 314M multiply-adds. Args as `tfnas.applications.build`."""
-    return builder.get("densenas_b", **arguments)
-
-
-def DenseNASC(**arguments: Any) -> Any:
-    """DenseNAS-C: 361M multiply-adds. Args as `tfnas.applications.build`."""
-    return builder.get("densenas_c", **arguments)
-
-
-preprocess_input = functools.partial(
-    builder.preprocess_input, name="densenas_a"
+DenseNASA = builder.constructor(
+    "densenas_a", "DenseNASA",
+    "DenseNAS-A: 251M multiply-adds, 73.1 % top-1 (the authors').",
 )
-decode_predictions = builder.decode_predictions
+DenseNASB = builder.constructor(
+    "densenas_b", "DenseNASB",
+    "DenseNAS-B: 314M multiply-adds, 74.6 % top-1 (the authors').",
+)
+DenseNASC = builder.constructor(
+    "densenas_c", "DenseNASC",
+    "DenseNAS-C: 361M multiply-adds, 75.3 % top-1 (the authors').",
+)
+preprocess_input = functools.partial(images.preprocess_input, name="densenas_a")
+decode_predictions = images.decode_predictions

@@ -13,13 +13,15 @@ gives 24 M parameters. The output weights are the table of words.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from typing import Any
 
-from tfnas.recurrent_model import Dropouts
-from tfnas.recurrent_model import build_language_model
 from tfnas.spaces.recurrent import SHRINK_RNN_WIDTH
 from tfnas.spaces.recurrent import WORDS
 from tfnas.spaces.recurrent import shrink_rnn
+
+if TYPE_CHECKING:
+    from tfnas.recurrent_model import Dropouts
 
 
 def ShrinkRNN(
@@ -41,5 +43,7 @@ def ShrinkRNN(
     Returns:
         A Keras model.
     """
+    from tfnas.recurrent_model import build_language_model
+
     arch = shrink_rnn(words, width)
     return build_language_model(arch, dropouts, seed=seed)

@@ -7,17 +7,86 @@ JSON, says what the arrays belong to.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tfnas import artifacts
+from tfnas import derive
+from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.errors import ArtifactError
+from tfnas.ops.graph import Node
+from tfnas.ops.graph import Shape
 
 FORMAT = "tfnas-weights/1"
 _HEADER = ("format", "arch")
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The content of a weight file.
+
+    Args:
+        path: The file, for error messages.
+        arch: The network.
+        arrays: Value of each variable, by its Keras path.
+    """
+
+    path: str
+    arch: Arch
+    arrays: Mapping[str, np.ndarray]
+
+
+def variables(arch: Arch) -> dict[str, Shape]:
+    """Returns the shape of each variable of a network, by its Keras path.
+
+    Args:
+        arch: A network from images to logits.
+    """
+    found = {}
+    for i, (block, shape) in enumerate(
+        zip(arch.blocks, ops.shapes(arch), strict=False)
+    ):
+        graph = ops.lower(block, shape)
+        for node in graph.live:
+            layer = f"{derive.layer_prefix(i, block.op)}_{node.name}"
+            width = graph.shapes[node.inputs[0]][-1]
+            for name, size in node_variables(node, width).items():
+                found[f"{layer}/{name}"] = size
+    return found
+
+
+def node_variables(node: Node, width: int) -> dict[str, Shape]:
+    """Returns the variables of a primitive layer.
+
+    Args:
+        node: The layer.
+        width: Channels of its input.
+
+    Returns:
+        Their Keras names to their shapes, in the order of Keras.
+    """
+    a, k = node.attrs, node.attrs.get("kernel", 1)
+    found: dict[str, Shape] = {}
+    if node.kind == "norm":
+        names = ["gamma", "beta"] if a["affine"] else []
+        return {
+            name: (width,)
+            for name in (*names, "moving_mean", "moving_variance")
+        }
+    if node.kind == "conv":
+        found["kernel"] = (k, k, width // a["groups"], a["filters"])
+    elif node.kind == "depthwise":
+        found["kernel"] = (k, k, width, 1)
+    elif node.kind == "dense":
+        found["kernel"] = (width, a["units"])
+    if found and a["bias"]:
+        found["bias"] = (a.get("filters", a.get("units", width)),)
+    return found
 
 
 def save(path: artifacts.PathLike, model: Any, arch: Arch) -> None:
@@ -28,11 +97,72 @@ def save(path: artifacts.PathLike, model: Any, arch: Arch) -> None:
         model: A Keras model made from `arch`.
         arch: The network.
     """
-    arrays = {v.path: np.asarray(v) for v in model.weights}
+    write(path, arch, {v.path: np.asarray(v) for v in model.weights})
+
+
+def write(
+    path: artifacts.PathLike, arch: Arch, arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Writes the weights of a network that are at hand as arrays.
+
+    Args:
+        path: File to write; its name ends in `.npz`.
+        arch: The network.
+        arrays: Value of each variable, by its Keras path.
+    """
     header = {"format": FORMAT, "arch": json.dumps(arch.to_json())}
     artifacts.write_npz(
         path, **arrays, **{k: np.array(v) for k, v in header.items()}
     )
+
+
+def read(path: artifacts.PathLike) -> Weights:
+    """Reads a weight file.
+
+    Raises:
+        ArtifactError: when it is missing, damaged or of another kind.
+    """
+    arrays = artifacts.read_npz(path)
+    arch = _header(path, arrays)
+    values = {k: v for k, v in arrays.items() if k not in _HEADER}
+    return Weights(str(path), arch, values)
+
+
+def assign(weights: Weights, model: Any, skip: str | None = None) -> None:
+    """Puts weights into a network.
+
+    Args:
+        weights: The weights.
+        model: A network of the same blocks; it may lack the last ones, as
+            without its top.
+        skip: Variables whose paths start so stay as they are.
+
+    Raises:
+        ArtifactError: when a variable is missing or of another shape or
+            type; the model is then as it was.
+    """
+    place = (
+        f"{weights.path}: weights of network {weights.arch.id}, "
+        f"{weights.arch.classes} classes"
+    )
+    values = []
+    for variable in model.weights:
+        if skip is not None and variable.path.startswith(skip):
+            continue
+        value = weights.arrays.get(variable.path)
+        if value is None:
+            raise ArtifactError(
+                f"{place}; it has no variable {variable.path!r}"
+            )
+        if value.shape != tuple(variable.shape) or value.dtype.kind != "f":
+            raise ArtifactError(
+                f"{place}; {variable.path!r}: expected the shape "
+                f"{tuple(variable.shape)}, of floats. "
+                f"Received: {value.shape}, {value.dtype}"
+            )
+        values.append((variable, value))
+    for variable, value in values:
+        variable.assign(value)
 
 
 def load(path: artifacts.PathLike, model: Any) -> Arch:
@@ -50,26 +180,9 @@ def load(path: artifacts.PathLike, model: Any) -> Arch:
         ArtifactError: when the file is damaged, lacks a variable, or has one
             of another shape; the model is then as it was.
     """
-    arrays = artifacts.read_npz(path)
-    arch = _header(path, arrays)
-    values = []
-    for variable in model.weights:
-        if variable.path not in arrays:
-            raise ArtifactError(
-                f"{path}: weights of network {arch.id}, {arch.classes} "
-                f"classes; it has no variable {variable.path!r}"
-            )
-        value = arrays[variable.path]
-        if value.shape != tuple(variable.shape):
-            raise ArtifactError(
-                f"{path}: weights of network {arch.id}, {arch.classes} "
-                f"classes; {variable.path!r}: expected the shape "
-                f"{tuple(variable.shape)}. Received: {value.shape}"
-            )
-        values.append(value)
-    for variable, value in zip(model.weights, values, strict=True):
-        variable.assign(value)
-    return arch
+    weights = read(path)
+    assign(weights, model)
+    return weights.arch
 
 
 def read_arch(path: artifacts.PathLike) -> Arch:
@@ -78,7 +191,7 @@ def read_arch(path: artifacts.PathLike) -> Arch:
     Raises:
         ArtifactError: when the file is damaged or of another kind.
     """
-    return _header(path, artifacts.read_npz(path))
+    return read(path).arch
 
 
 def _header(
