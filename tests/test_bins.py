@@ -11,7 +11,7 @@ tomllib = pytest.importorskip("tomllib")  # Python 3.11
 ROOT = pathlib.Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PROGRAMS = PROJECT["scripts"]
-TAKE_WORDS = {"android-bench", "tflite-bench"}
+TAKE_WORDS = {"android-bench", "tfnas-import-weights", "tflite-bench"}
 
 # What an installed script does; TensorFlow must not be imported on the way.
 START = """
