@@ -86,7 +86,7 @@ def feature_extractor(
             f"Received: {wanted}"
         )
     maps = {key: body.get_layer(layers[key]).output for key in wanted}
-    return keras.Model(body.inputs, maps, name=name or entry.name)
+    return keras.Model(body.input, maps, name=name or entry.name)
 
 
 _layers = endpoints  # the argument of one name hides the function
