@@ -14,6 +14,7 @@ from tfnas import Arch
 from tfnas import applications
 from tfnas import export
 
+STATISTICS = 96  # fewer images leave channels of hardly any variance
 CALIBRATION, IMAGES = 24, 6
 
 
@@ -58,7 +59,7 @@ class Subject:
         kept = [layer.momentum for layer in norms]
         for layer in norms:
             layer.momentum = 0.0
-        model(self.images(CALIBRATION), training=True)
+        model(self.images(STATISTICS), training=True)
         for layer, momentum in zip(norms, kept, strict=True):
             layer.momentum = momentum
         return model

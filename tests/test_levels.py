@@ -50,6 +50,7 @@ LIGHT = (
     "tfnas.cost.lut.",
     "tfnas.cost.objective.",
     "tfnas.report.",
+    "tfnas.applications.",
     "tfnas.bin.",
     "tflite_bench.",
     "android_bench.",
@@ -168,7 +169,7 @@ def test_light_modules_start_without_tensorflow():
 
 def test_files_stay_readable_in_one_go():
     folders = ["tfnas", "tflite_bench", "android_bench", "configs", "tests"]
-    folders += ["benchmarks"]
+    folders += ["benchmarks", "examples"]
     too_long = {
         str(path): lines
         for folder in folders

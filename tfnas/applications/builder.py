@@ -148,7 +148,7 @@ def constructor(key: str, function: str, summary: str) -> Callable[..., Any]:
 
 def with_new_head(
     network: str | Arch | Application, classes: int,
-    weights: str | os.PathLike, freeze: bool = False,
+    weights: str | os.PathLike | None, freeze: bool = False,
     input_shape: Sequence[int] | None = None,
     classifier_activation: str | None = "softmax", name: str | None = None,
 ) -> Any:
@@ -161,7 +161,8 @@ def with_new_head(
     Args:
         network: Name of an application, an entry, or a searched network.
         classes: Number of the new classes.
-        weights: Name of a preset, or the path of a weight file.
+        weights: Name of a preset, or the path of a weight file; `None` for
+            random weights everywhere.
         freeze: Whether only the new layer is trainable; batch normalisations
             then use their averages in training, too.
         input_shape: `(height, width, channels)`; defaults to that of the
@@ -181,16 +182,17 @@ def with_new_head(
     """
     entry = find(network)
     _check(entry, True, None, classes)
-    read = entry.read_weights(weights)
+    read = None if weights is None else entry.read_weights(weights)
     _, arch = _arch_for(entry, classes, input_shape, None, read)
-    require_same(read, arch, len(arch.blocks) - 1)
+    last = len(arch.blocks) - 1
     model = build(
         entry, input_shape=arch.input_shape, classes=classes,
         classifier_activation=classifier_activation, name=name,
     )
-    last = len(arch.blocks) - 1
     prefix = derive.layer_prefix(last, arch.blocks[last].op)
-    weight_files.assign(read, model, skip=f"{prefix}_")
+    if read is not None:
+        require_same(read, arch, last)
+        weight_files.assign(read, model, skip=f"{prefix}_")
     if freeze:
         for layer in model.layers:
             layer.trainable = layer.name.startswith(f"{prefix}_")

@@ -1,0 +1,55 @@
+"""Teaches a network your own pictures and puts it into an int8 file.
+
+    python examples/finetune.py PHOTOS PICTURE.jpg
+
+PHOTOS holds train/<class>/ and val/<class>/ with JPEG or PNG files. With
+`--network` and `--weights` it starts from a trained body (`python -m
+tfnas.applications` lists presets; `tfnas-import-weights` makes weight files);
+without weights it starts from scratch, for which three epochs are few. Writes
+`classifier_int8.tflite` and says what is on the picture.
+"""
+
+import argparse
+import pathlib
+
+import keras
+import numpy as np
+
+from tfnas import applications
+from tfnas import data
+from tfnas import export
+
+parser = argparse.ArgumentParser()
+parser.add_argument("photos")
+parser.add_argument("picture")
+parser.add_argument("--network", default="densenas_a")
+parser.add_argument("--weights", help="a preset, or a weight file")
+parser.add_argument("--epochs", type=int, default=3)
+flags = parser.parse_args()
+
+# Data: scaled as the network takes it.
+size, scale = 96, applications.APPLICATIONS.get(flags.network)
+photos = data.load({"name": f"folder:{flags.photos}", "image_size": size,
+                    "mean": scale.mean, "std": scale.std})
+
+# A trained body and a new head.
+net = applications.with_new_head(
+    flags.network, photos.classes, flags.weights, input_shape=(size, size, 3)
+)
+
+# Fine-tune.
+net.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+for epoch in range(flags.epochs):
+    net.fit(photos.train.batches(32, seed=0, epoch=epoch, augment="flip"))
+print("float accuracy:", export.accuracy(net, photos.test))
+
+# Export.
+blob = export.to_tflite(net, "int8", photos.train.representative(200, seed=0))
+pathlib.Path("classifier_int8.tflite").write_bytes(blob)
+print("int8 accuracy:", export.accuracy(blob, photos.test))
+
+# Classify.
+pixels = keras.utils.load_img(flags.picture, target_size=(size, size))
+image = applications.preprocess_input(np.array(pixels)[None], flags.network)
+answer = export.TFLiteClassifier(blob).predict(image)
+print(applications.decode_predictions(answer, 3, photos.class_names)[0])
