@@ -38,9 +38,10 @@ net = applications.with_new_head(
 )
 
 # Fine-tune.
-net.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 for epoch in range(flags.epochs):
-    net.fit(photos.train.batches(32, seed=0, epoch=epoch, augment="flip"))
+    batches = photos.train.batches(32, seed=0, epoch=epoch, augment="flip")
+    net.fit(batches, shuffle=False)  # they are already
 print("float accuracy:", export.accuracy(net, photos.test))
 
 # Export.

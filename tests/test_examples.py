@@ -1,0 +1,35 @@
+"""The programs in `examples/` run as they stand."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_finetune_ends_in_a_file_and_an_answer(tmp_path):
+    rng = np.random.default_rng(0)
+    for half, number in (("train", 8), ("val", 2)):
+        for name, level in (("dark", 40), ("light", 200)):
+            folder = tmp_path / "photos" / half / name
+            folder.mkdir(parents=True)
+            for i in range(number):
+                pixels = rng.normal(level, 20, (96, 96, 3)).clip(0, 255)
+                image = Image.fromarray(pixels.astype(np.uint8))
+                image.save(folder / f"{i}.jpg")
+    done = subprocess.run(
+        [
+            sys.executable, ROOT / "examples" / "finetune.py", "photos",
+            "photos/val/dark/0.jpg", "--epochs=1",
+        ],
+        cwd=tmp_path, capture_output=True, text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "classifier_int8.tflite").stat().st_size > 1e6
+    *_, answer = done.stdout.splitlines()
+    assert "'dark'" in answer and "'light'" in answer
