@@ -53,6 +53,7 @@ def main(argv: list[str]) -> None:
                 "name": name,
                 "latency_ms": round(figure.latency_ms, 4),
                 "spread": round(figure.spread, 4),
+                "delegate_nodes": figure.delegate_nodes,
             }
             for name, arch, figure in zip(names, archs, figures, strict=True)
         },

@@ -13,7 +13,7 @@ from tests import programs
 from tfnas import applications
 from tfnas import spaces
 from tfnas.applications import listing
-from tfnas.applications import presets
+from tfnas.applications import publishing
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 
@@ -146,7 +146,7 @@ def test_weights_outside_the_folder_are_out_of_reach(published):
 
 
 def test_what_the_package_ships_is_whole():
-    for path in presets.SHIPPED.glob("*.json"):
+    for path in publishing.SHIPPED.glob("*.json"):
         entry = applications.APPLICATIONS.get(path.stem)
         for preset in entry.presets.values():
             preset.read()  # its hash is checked

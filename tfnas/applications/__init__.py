@@ -13,7 +13,7 @@ weights are here too, each as a function.
 
 from typing import Any
 
-from tfnas.applications import presets
+from tfnas.applications import publishing
 from tfnas.applications import weights
 from tfnas.applications.ase_nas import ASENAS
 from tfnas.applications.ase_nas import ASENASPlus
@@ -38,11 +38,11 @@ from tfnas.applications.images import decode_predictions
 from tfnas.applications.images import preprocess_input
 from tfnas.applications.language import ShrinkRNN
 from tfnas.applications.listing import table
-from tfnas.applications.presets import publish
-from tfnas.applications.presets import register_file
+from tfnas.applications.publishing import publish
+from tfnas.applications.publishing import register_file
 
 names = APPLICATIONS.names
-presets.register_shipped()
+publishing.register_shipped()
 
 __all__ = [
     "ASENAS",
@@ -74,7 +74,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Finds the functions of networks that are files; see `presets`."""
+    """Finds the functions of networks that are files; see `publishing`."""
     for entry in map(APPLICATIONS.get, names()):
         if entry.function == name:
             summary = f"The network `{entry.name}`, with trained weights."

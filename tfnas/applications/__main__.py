@@ -7,13 +7,13 @@ The files are networks that `tfnas.applications.publish` wrote.
 
 from tfnas import cli
 from tfnas.applications import listing
-from tfnas.applications import presets
+from tfnas.applications import publishing
 
 
 def main(argv: list[str]) -> None:
     """Prints the table."""
     for path in argv[1:]:
-        presets.register_file(path)
+        publishing.register_file(path)
     print(listing.markdown(listing.table()))
 
 

@@ -123,7 +123,7 @@ def _torch(path: PathLike) -> Any:
     need = (
         f"{path} is no .safetensors; other checkpoints need the Python "
         f"package torch, {_TORCH[0]}.{_TORCH[1]} or later: pip install "
-        "'tfnas[torch]', or convert the file to .safetensors"
+        "'torch>=2.10', or convert the file to .safetensors"
     )
     try:
         torch = importlib.import_module("torch")

@@ -69,7 +69,7 @@ def measured() -> dict[str, Any]:
     Returns:
         An object with `date`, `device`, `runtime`, `statistic`, `clock`,
         `rounds`, and `networks`: from the id of each to its `name`,
-        `latency_ms` and `spread`.
+        `latency_ms`, `spread` and `delegate_nodes`.
 
     Raises:
         ArtifactError: when the file is damaged.

@@ -8,7 +8,7 @@
 Then `tfnas.applications.DenseNASA(weights="densenas_a.npz")` has them. Every
 tensor must have the name and the shape that the network asks for: a checkpoint
 that does not fit is refused whole. `.pt` files are read by PyTorch (`pip
-install 'tfnas[torch]'`), as tensors only: code in them is never executed.
+install 'torch>=2.10'`), as tensors only: code in them is never executed.
 """
 
 from __future__ import annotations
