@@ -1,0 +1,126 @@
+"""Images per second of reading and augmenting, against a bare decode.
+
+    python benchmarks/input_pipeline.py --data=folder:DIR [--result=NAME]
+
+Reads the training images of one or more sets (`--data=folder:A,tfrecord:B`)
+as training does, whole epochs, shuffled, with each setting of `--augments`, and
+for comparison only decodes the same files in a plain tf.data pipeline. The
+settings take turns; the median of the rounds counts. One JSON line goes to the
+terminal and into `results/NAME.json`. A GPU starves where it takes more
+images/s than this machine's cores give here.
+"""
+
+import json
+import os
+import pathlib
+import time
+
+from absl import flags
+
+from tfnas import cli
+
+_DATA = flags.DEFINE_list("data", None, "Sets of JPEG files.", required=True)
+_SIZE = flags.DEFINE_integer("size", 224, "Image side in pixels.")
+_BATCH = flags.DEFINE_integer("batch", 64, "Images of a batch.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Epochs of each setting.")
+_AUGMENTS = flags.DEFINE_list(
+    "augments",
+    [
+        "none",
+        "resized_crop+flip",
+        "resized_crop+flip+jitter",
+        "large_crop+flip+jitter+hue+erase",
+        "resized_crop+flip+randaugment",
+    ],
+    "Settings of the augmentation.",
+)
+_DETERMINISM = flags.DEFINE_bool(
+    "determinism", True, "Op determinism, as in training on a CPU."
+)
+_RESULT = flags.DEFINE_string("result", None, "Name of a file in results/.")
+
+BARE = "bare decode"
+
+
+def bare(split):
+    """Returns the images of a split, read and decoded and nothing else."""
+    import tensorflow as tf
+
+    def decode(data):
+        return tf.io.decode_jpeg(data, channels=3)
+
+    auto = tf.data.AUTOTUNE
+    dataset = tf.data.Dataset.from_tensor_slices(split.indices)
+    dataset = dataset.map(split.images, num_parallel_calls=auto)
+    return dataset.map(decode, num_parallel_calls=auto).prefetch(auto)
+
+
+def seconds_of(split, setting, epoch):
+    """Returns how long a pass over a split takes, start included."""
+    start = time.monotonic()
+    if setting == BARE:
+        dataset = bare(split)
+    else:
+        dataset = split.batches(
+            _BATCH.value, seed=0, epoch=epoch, augment=setting
+        )
+    for _ in dataset:
+        pass
+    return time.monotonic() - start
+
+
+def measure(name):
+    """Returns the figures of one set."""
+    import numpy as np
+
+    from tfnas import data
+
+    split = data.load({"name": name, "image_size": _SIZE.value}).train
+    settings = [BARE, *_AUGMENTS.value]
+    for setting in settings:  # the first pass reads the files from the disk
+        seconds_of(split.subset(np.arange(_BATCH.value)), setting, 0)
+    seconds = {setting: [] for setting in settings}
+    for number in range(_ROUNDS.value):
+        for setting in settings:
+            seconds[setting].append(seconds_of(split, setting, number))
+    median = {s: float(np.median(seconds[s])) for s in settings}
+    return {
+        "images": len(split),
+        "images_per_s": {s: round(len(split) / median[s]) for s in settings},
+        "of_bare_decode": {
+            s: round(median[BARE] / median[s], 2) for s in settings[1:]
+        },
+    }
+
+
+def main(argv):
+    """Runs the benchmark."""
+    del argv
+    cli.load_tensorflow()
+    import tensorflow as tf
+
+    from tfnas.train import run_state
+
+    if _DETERMINISM.value:
+        tf.config.experimental.enable_op_determinism()
+        tf.keras.utils.set_random_seed(0)
+    line = {
+        "benchmark": "input_pipeline",
+        "size": _SIZE.value,
+        "batch": _BATCH.value,
+        "sets": {
+            name.partition(":")[0]: measure(name) for name in _DATA.value
+        },
+        "cores": len(os.sched_getaffinity(0)),
+        "deterministic_ops": _DETERMINISM.value,
+        "versions": run_state.versions(),
+    }
+    print(json.dumps(line))
+    if _RESULT.value:
+        results = pathlib.Path(__file__).parent / "results"
+        path = results / f"{_RESULT.value}.json"
+        path.write_text(json.dumps(line, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)
