@@ -157,7 +157,7 @@ def _write(
     with artifacts.replacing(path) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for row in rows:
-                data = _file(half.images, row)
+                data = file_of(half.images, row)
                 label = int(half.labels[row])
                 name = half.names[row]
                 record = _record(data, label, class_names[label], name)
@@ -165,8 +165,13 @@ def _write(
                 advance(1)
 
 
-def _file(images: Images, row: int) -> bytes:
-    """Returns an image as the bytes of a file."""
+def file_of(images: Images, row: int) -> bytes:
+    """Returns an image as the bytes of a JPEG or PNG file.
+
+    Args:
+        images: where it is from.
+        row: its number there.
+    """
     if not isinstance(images, Pixels):
         return images(tf.constant(row)).numpy()
     pixels, buffer = images.array[row], io.BytesIO()

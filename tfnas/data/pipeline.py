@@ -100,15 +100,19 @@ def _decoder(words: frozenset[str], size: int):
 
 
 def _decode_jpeg(data, draw, words, size) -> tf.Tensor:
-    """Decodes only the part that is wanted."""
+    """Decodes only the part that is wanted, to the values of Pillow."""
     shape = tf.io.extract_jpeg_shape(data)
     top, left, height, width = augment.box(shape[0], shape[1], draw, words)
-    # The last column would be a little off without its neighbours.
-    more = tf.minimum(width + _NEIGHBOURS, shape[1] - left)
+    # Colours at the sides would be a little off without their neighbours.
+    start = tf.maximum(left - _NEIGHBOURS, 0)
+    stop = tf.minimum(left + width + _NEIGHBOURS, shape[1])
     part = tf.io.decode_and_crop_jpeg(
-        data, tf.stack([top, left, height, more]), channels=3
+        data,
+        tf.stack([top, start, height, stop - start]),
+        channels=3,
+        dct_method="INTEGER_ACCURATE",
     )
-    return augment.resize(part[:, :width], size)
+    return augment.resize(part[:, left - start :][:, :width], size)
 
 
 def _map(dataset: tf.data.Dataset, function: Callable[..., Any]):
