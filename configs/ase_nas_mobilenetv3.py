@@ -61,6 +61,7 @@ def _published() -> config_dict.ConfigDict:
     config.data.image_size = 224
     config.data.classes = config_dict.placeholder(int)
     config.data.limit_train = config_dict.placeholder(int)
+    config.data.split_list = config_dict.placeholder(str)
     config.data.limit_test = config_dict.placeholder(int)
 
     config.lut = config_dict.ConfigDict()

@@ -58,6 +58,7 @@ def _published() -> config_dict.ConfigDict:
     config.data.image_size = 32
     config.data.classes = config_dict.placeholder(int)
     config.data.limit_train = 6000  # 5000 to learn from, 1000 to score on
+    config.data.split_list = config_dict.placeholder(str)
     config.data.limit_test = config_dict.placeholder(int)
 
     config.lut = config_dict.ConfigDict()

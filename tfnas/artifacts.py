@@ -7,6 +7,7 @@ Reading is checked: a file that is missing, damaged or of another format is an
 what it reads.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -44,26 +45,26 @@ _NPZ_ERRORS = (
 )
 
 
-def write_bytes(path: PathLike, data: bytes) -> None:
-    """Replaces a file by `data`, or leaves it as it was.
+@contextlib.contextmanager
+def replacing(path: PathLike) -> Iterator[pathlib.Path]:
+    """Gives a temporary name; what is written there becomes the file `path`.
 
-    Folders on the way are made.
+    Folders on the way are made. If anything fails, the old file stays as it
+    was and no temporary file stays behind. For files that another library
+    writes; others are written by the functions below.
 
     Args:
         path: the file to write.
-        data: its whole content.
 
     Raises:
-        OSError: if it cannot be written (disk full, no permission); the old
-            file is then untouched and no temporary file stays behind.
+        OSError: if it cannot be written (disk full, no permission).
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
@@ -71,6 +72,20 @@ def write_bytes(path: PathLike, data: bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
+    """Replaces a file by `data`, or leaves it as it was; see `replacing`.
+
+    Args:
+        path: the file to write.
+        data: its whole content.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
 
 
 def write_text(path: PathLike, text: str) -> None:
@@ -267,7 +282,9 @@ def sha256(path: PathLike) -> str:
     return digest.hexdigest()
 
 
-def claim_workdir(workdir: PathLike, config: Mapping[str, Any]) -> pathlib.Path:
+def claim_workdir(
+    workdir: PathLike, config: Mapping[str, Any], flag: str = "workdir"
+) -> pathlib.Path:
     """Makes a workdir the one of `config`, or checks that it is.
 
     The first caller's settings stay in `config.json`; the same command again
@@ -276,6 +293,7 @@ def claim_workdir(workdir: PathLike, config: Mapping[str, Any]) -> pathlib.Path:
     Args:
         workdir: the folder, made if there is none.
         config: all settings that the results in the folder depend on.
+        flag: the flag that names the folder, for the error message.
 
     Returns:
         The folder as a path.
@@ -300,8 +318,8 @@ def claim_workdir(workdir: PathLike, config: Mapping[str, Any]) -> pathlib.Path:
     ]
     if differing:
         raise ConfigError(
-            "Expected a new --workdir, or the settings this one was made "
-            f"with. Received: workdir={workdir} with\n  "
+            f"Expected a new --{flag}, or the settings this one was made "
+            f"with. Received: {flag}={workdir} with\n  "
             + "\n  ".join(differing)
         )
     return path.parent

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.data import record_files
 from tfnas import artifacts
 from tfnas import data
 from tfnas.data.sources import CIFAR_STATISTICS
@@ -15,6 +16,7 @@ from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 
 STRONG = "resized_crop+flip+jitter"
+STRONGEST = "large_crop+flip+randaugment+jitter+hue+erase"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,9 @@ def _run(split, batch_size=8, seed=0, epoch=0, **options):
     return np.concatenate(images), np.concatenate(labels)
 
 
-@pytest.mark.parametrize("augment", ["none", "pad_crop+flip", STRONG])
+@pytest.mark.parametrize(
+    "augment", ["none", "pad_crop+flip", STRONG, STRONGEST]
+)
 def test_resumed_epoch_equals_the_undisturbed_one(digits, augment):
     images, labels = _run(digits.train, augment=augment)
     rest, rest_labels = _run(digits.train, augment=augment, start=3)
@@ -37,7 +41,7 @@ def test_resumed_epoch_equals_the_undisturbed_one(digits, augment):
     assert np.array_equal(labels[3 * 8 :], rest_labels)
 
 
-@pytest.mark.parametrize("augment", ["pad_crop+flip", STRONG])
+@pytest.mark.parametrize("augment", ["pad_crop+flip", STRONG, STRONGEST])
 def test_an_image_looks_the_same_in_any_batch(digits, augment):
     images, labels = _run(digits.train, batch_size=8, augment=augment)
     others, other_labels = _run(digits.train, batch_size=50, augment=augment)
@@ -176,21 +180,12 @@ def test_folder_images_are_resized_from_their_middle(tmp_path):
 
 
 def _write_records(path, images, labels):
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for image, label in zip(images, labels, strict=True):
-            file = io.BytesIO()
-            image.save(file, "PNG")
-            feature = {
-                "image/encoded": tf.train.Feature(
-                    bytes_list=tf.train.BytesList(value=[file.getvalue()])
-                ),
-                "image/class/label": tf.train.Feature(
-                    int64_list=tf.train.Int64List(value=[label])
-                ),
-            }
-            features = tf.train.Features(feature=feature)
-            example = tf.train.Example(features=features)
-            writer.write(example.SerializeToString())
+    files = []
+    for image in images:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        files.append(buffer.getvalue())
+    record_files.write(path, files, labels)
 
 
 def test_tfrecords_are_read_by_index_with_labels_from_0(tmp_path):

@@ -12,19 +12,28 @@ import numpy as np
 from tfnas.data import folders
 from tfnas.data import records
 from tfnas.data import sources
+from tfnas.data import split_list
 from tfnas.data.dataset import Dataset
 from tfnas.data.dataset import Split
 from tfnas.data.images import Part
 from tfnas.data.images import Source
-from tfnas.data.split import choose_classes
-from tfnas.data.split import select
+from tfnas.data.split_list import SplitList
 from tfnas.data.text import Text
 from tfnas.data.text import is_text
 from tfnas.data.text import load_text
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 
-__all__ = ["Dataset", "Split", "Text", "is_text", "load", "load_text"]
+__all__ = [
+    "Dataset",
+    "Split",
+    "SplitList",
+    "Text",
+    "find",
+    "is_text",
+    "load",
+    "load_text",
+]
 
 _IMAGE_SIZE = 32
 _MIN_IMAGE_SIZE = 8  # spaces say what more they need
@@ -56,10 +65,14 @@ def load(config: Mapping[str, Any]) -> Dataset:
                 the first ones of every class in equal numbers;
             `mean`, `std` (null): what to normalise with, a number or one for
                 each channel, on the 0 to 255 scale; null for the usual values;
-            `max_bad` (10): how many unreadable files of a folder's train/ and
-                of its val/ are skipped before that is an error;
+            `split_list` (null): a file that `tfnas-data split` wrote: use
+                its classes and training images only, and split them for a
+                search as it says;
+            `max_bad` (10): how many unreadable images of the training and of
+                the test half are skipped before that is an error;
             `check_images` (true): whether to look for those first, which
-                decodes every file of a folder once.
+                decodes every JPEG or PNG once. Without it an unreadable image
+                ends the training that meets it.
 
     Returns:
         The data set. Folders and record files are read while it is used.
@@ -74,36 +87,64 @@ def load(config: Mapping[str, Any]) -> Dataset:
             f"`image_size` must be at least {_MIN_IMAGE_SIZE}. "
             f"Received: image_size={size}"
         )
-    source = _find(config)
-    kept = choose_classes(
-        len(source.class_names),
-        config.get("classes"),
-        config.get("class_seed"),
-    )
+    source = find(config)
+    kept, located = split_list.choose(source, config)
     mean = _per_channel(config, "mean", source.mean)
     std = _per_channel(config, "std", source.std)
 
-    def split(half: str, part: Part) -> Split:
+    def split(half: str, part: Part, listed=None) -> tuple[Split, np.ndarray]:
         _check_range(config["name"], half, part.labels, len(source.class_names))
-        picks = select(part.labels, kept, config.get(f"limit_{half}"))
-        images, labels = part.read(picks)
-        labels = np.searchsorted(kept, labels)
-        return Split(images, labels, np.arange(len(labels)), size, mean, std)
+        picks = split_list.pick(part, kept, listed, config.get(f"limit_{half}"))
+        images, picks = part.read(picks)
+        labels = np.searchsorted(kept, part.labels[picks])
+        whole = np.arange(len(labels))
+        return Split(images, labels, whole, size, mean, std), picks
 
+    train, picks = split("train", source.train, located)
+    test, _ = split("test", source.test)
     dataset = Dataset(
         name=config["name"],
         class_names=tuple(source.class_names[label] for label in kept),
         image_shape=(size, size, 3),
-        train=split("train", source.train),
-        test=split("test", source.test),
+        train=train,
+        test=test,
         mean=mean,
         std=std,
+        parts=None if located is None else _parts(train, picks, located),
     )
     _check_not_empty(dataset)
     return dataset
 
 
-def _find(config: Mapping[str, Any]) -> Source:
+def _parts(
+    train: Split, picks: np.ndarray, located: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the positions of both parts in `train`, whose images are `picks`.
+
+    Unreadable images, and those beyond a limit, are in neither.
+    """
+    weights, arch = (
+        np.flatnonzero(np.isin(picks, indices)) for indices in located
+    )
+    for name, part in (("weights", weights), ("arch", arch)):
+        missing = set(train.labels) - set(train.labels[part])
+        if missing:
+            raise ConfigError(
+                f"Both parts of a split list need an image of every class. "
+                f"Received: none in `{name}` of label(s) "
+                f"{', '.join(map(str, sorted(missing)))}; is `limit_train` "
+                "too small?"
+            )
+    return weights, arch
+
+
+def find(config: Mapping[str, Any]) -> Source:
+    """Returns the set that `config["name"]` names, before images are read.
+
+    Raises:
+        ConfigError: if there is no such set.
+        ArtifactError: if its files are not what they should be.
+    """
     name = config["name"]
     scheme, colon, where = name.partition(":")
     if is_text(name):

@@ -6,12 +6,17 @@ it is in and whether or not the run was interrupted before it.
 """
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
+from tfnas.data import colour
+from tfnas.data import rand_augment
 from tfnas.errors import ConfigError
 
-WORDS = ("resized_crop", "pad_crop", "flip", "jitter")
+# A crop is height, width, draws, size -> top, left, height, width.
+Box = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 
 # Columns of a row of draws.
 _ATTEMPTS = 5
@@ -20,32 +25,51 @@ _RATIO = slice(_ATTEMPTS, 2 * _ATTEMPTS)
 _TOP = 2 * _ATTEMPTS
 _LEFT = _TOP + 1
 _FLIP = _TOP + 2
-_JITTER = _TOP + 3
-DRAWS = _JITTER + 3
+_JITTER = slice(_TOP + 3, _TOP + 6)
+_BASE = _JITTER.stop
+# Further columns, for words that came later, from a stream of their own: the
+# others look the same with and without them.
+_HUE = _BASE
+_ERASE = slice(_HUE + 1, _HUE + 1 + colour.ERASE_DRAWS)
+_RAND = slice(_ERASE.stop, _ERASE.stop + rand_augment.DRAWS)
+DRAWS = _RAND.stop
+_LATER = {"hue", "erase", "randaugment"}
 
-_MIN_AREA = 0.08
 _LOG_RATIO = math.log(4 / 3)
-_JITTER_STRENGTH = 0.4
-_GREY = (0.299, 0.587, 0.114)
+# Side of an image of ImageNet, and what its shorter side is scaled to first.
+_SIDE, _SHORTER, _SCALED = 224, 256, (256, 480)
 
 
 def parse(text: str) -> frozenset[str]:
     """Reads the name of an augmentation, e.g. "pad_crop+flip".
 
     Args:
-        text: "none", or words joined by "+":
+        text: "none", or words joined by "+", of which one crop:
             `resized_crop`: a random part of 0.08 to 1 of the area, with an
-                aspect ratio of 3/4 to 4/3, resized;
-            `pad_crop`: a random crop after padding by an eighth of the size;
+                aspect ratio of 3/4 to 4/3, resized (DenseNAS, ProxylessNAS);
+            `large_crop`: the same of 0.75 to 1 of the area (ShrinkCNN);
+            `scale_crop`: a random square with the size of the network, after
+                scaling the shorter side to 256/224 to 480/224 of that size
+                (DenseNAS' alternative);
+            `random_crop`: the same with 256/224 always (DenseNAS' weak
+                augmentation for last epochs);
+            `pad_crop`: a random crop after padding by an eighth of the size
+                (CIFAR);
             `flip`: mirrored left to right, one time in two;
+            `randaugment`: two random operations of RandAugment at magnitude
+                9 of 10; see `rand_augment`;
             `jitter`: brightness, contrast and saturation, each times 0.6 to
-                1.4.
+                1.4, in that order;
+            `hue`: hue shifted by up to a tenth of the circle; with `jitter`,
+                the strong colour distortion of ProxylessNAS;
+            `erase`: one time in two, a rectangle of 0.02 to 0.4 of the area
+                becomes noise (ShrinkCNN).
 
     Raises:
-        ConfigError: if a word is unknown or both crops are asked for.
+        ConfigError: if a word is unknown or two crops are asked for.
     """
     words = frozenset(text.split("+")) - {"none"}
-    if not words <= set(WORDS) or {"resized_crop", "pad_crop"} <= words:
+    if not words <= set(WORDS) or len(words & set(CROPS)) > 1:
         raise ConfigError(
             f'`augment` must be "none" or some of {", ".join(WORDS)} joined '
             f'by "+", with one kind of crop. Received: augment={text!r}'
@@ -53,10 +77,101 @@ def parse(text: str) -> frozenset[str]:
     return words
 
 
-def center_crop(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes the middle of an image for evaluation.
+def draw(
+    count: int, words: frozenset[str], seeds: tuple[list[int], list[int]]
+) -> np.ndarray:
+    """Draws what decides over the images of an epoch.
 
-    The square has 7/8 of the shorter side (224 of 256, as usual).
+    Args:
+        count: number of images.
+        words: see `parse`.
+        seeds: of the epoch: for the first words that there were, and for
+            those that came later.
+
+    Returns:
+        float32 (count, DRAWS), or fewer columns where no word needs them.
+    """
+    base, later = (np.random.default_rng(seed) for seed in seeds)
+    draws = base.random((count, _BASE if words else 0), np.float32)
+    if not words & _LATER:
+        return draws
+    more = later.random((count, DRAWS - _BASE), np.float32)
+    return np.concatenate([draws, more], axis=1)
+
+
+def box(
+    height: tf.Tensor,
+    width: tf.Tensor,
+    draws: tf.Tensor,
+    words: frozenset[str],
+) -> Box:
+    """Returns which part of an image is resized to the network's size.
+
+    Without a crop of `words` that is the square in the middle with 7/8 of the
+    shorter side (224 of 256, as usual).
+
+    Args:
+        height: of the image.
+        width: of the image.
+        draws: row of `DRAWS` numbers.
+        words: see `parse`.
+
+    Returns:
+        Top, left, height and width, each an integer.
+    """
+    for word in words & set(_BOXES):
+        return _BOXES[word](height, width, draws)
+    side = tf.maximum(tf.minimum(height, width) * 7 // 8, 1)
+    return (height - side) // 2, (width - side) // 2, side, side
+
+
+def _area_box(least: float) -> Callable[..., Box]:
+    def crop(height, width, draws):
+        area = tf.cast(height * width, tf.float32)
+        area *= least + (1 - least) * draws[_AREA]
+        ratio = tf.exp((2 * draws[_RATIO] - 1) * _LOG_RATIO)
+        # The first attempt that fits is taken; the last one always does.
+        square = tf.minimum(height, width)[None]
+        heights = tf.cast(tf.round(tf.sqrt(area / ratio)), tf.int32)
+        widths = tf.cast(tf.round(tf.sqrt(area * ratio)), tf.int32)
+        heights = tf.maximum(tf.concat([heights, square], 0), 1)
+        widths = tf.maximum(tf.concat([widths, square], 0), 1)
+        fits = (heights <= height) & (widths <= width)
+        first = tf.argmax(tf.cast(fits, tf.int32))
+        return _somewhere(height, width, heights[first], widths[first], draws)
+
+    return crop
+
+
+def _square_box(least: int, most: int) -> Callable[..., Box]:
+    def crop(height, width, draws):
+        scaled = least + (most - least) * draws[0]
+        shorter = tf.cast(tf.minimum(height, width), tf.float32)
+        side = tf.cast(tf.round(shorter * _SIDE / scaled), tf.int32)
+        side = tf.maximum(side, 1)
+        return _somewhere(height, width, side, side, draws)
+
+    return crop
+
+
+def _somewhere(height, width, crop_height, crop_width, draws) -> Box:
+    top = _pick(draws[_TOP], height - crop_height + 1)
+    left = _pick(draws[_LEFT], width - crop_width + 1)
+    return top, left, crop_height, crop_width
+
+
+_BOXES = {
+    "resized_crop": _area_box(0.08),
+    "large_crop": _area_box(0.75),
+    "scale_crop": _square_box(*_SCALED),
+    "random_crop": _square_box(_SHORTER, _SHORTER),
+}
+CROPS = (*_BOXES, "pad_crop")
+WORDS = (*CROPS, "flip", "randaugment", "jitter", "hue", "erase")
+
+
+def resize(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Resizes an image, antialiased.
 
     Args:
         image: (height, width, channels).
@@ -65,39 +180,32 @@ def center_crop(image: tf.Tensor, size: int) -> tf.Tensor:
     Returns:
         float32 (size, size, channels).
     """
-    height, width = tf.shape(image)[0], tf.shape(image)[1]
-    side = tf.maximum(tf.minimum(height, width) * 7 // 8, 1)
-    top, left = (height - side) // 2, (width - side) // 2
-    return _cut(image, top, left, side, side, size)
+    shape = tf.shape(image)
+    # Where nothing shrinks both give the same, and this is 4 times as fast.
+    return tf.cond(
+        (shape[0] <= size) & (shape[1] <= size),
+        lambda: tf.image.resize(image, (size, size)),
+        lambda: tf.image.resize(image, (size, size), antialias=True),
+    )
 
 
-def resized_crop(image: tf.Tensor, draws: tf.Tensor, size: int) -> tf.Tensor:
-    """Resizes a random part of an image; see `parse`.
+def cut(
+    image: tf.Tensor, draws: tf.Tensor, words: frozenset[str], size: int
+) -> tf.Tensor:
+    """Resizes a part of an image; see `box`.
 
     Args:
         image: (height, width, channels).
         draws: row of `DRAWS` numbers.
+        words: see `parse`.
         size: height and width of the result.
 
     Returns:
         float32 (size, size, channels).
     """
-    height, width = tf.shape(image)[0], tf.shape(image)[1]
-    area = tf.cast(height * width, tf.float32)
-    area *= _MIN_AREA + (1 - _MIN_AREA) * draws[_AREA]
-    ratio = tf.exp((2 * draws[_RATIO] - 1) * _LOG_RATIO)
-    # The first attempt that fits is taken; the last one always does.
-    square = tf.minimum(height, width)[None]
-    heights = tf.cast(tf.round(tf.sqrt(area / ratio)), tf.int32)
-    widths = tf.cast(tf.round(tf.sqrt(area * ratio)), tf.int32)
-    heights = tf.maximum(tf.concat([heights, square], 0), 1)
-    widths = tf.maximum(tf.concat([widths, square], 0), 1)
-    fits = (heights <= height) & (widths <= width)
-    first = tf.argmax(tf.cast(fits, tf.int32))
-    crop_height, crop_width = heights[first], widths[first]
-    top = _pick(draws[_TOP], height - crop_height + 1)
-    left = _pick(draws[_LEFT], width - crop_width + 1)
-    return _cut(image, top, left, crop_height, crop_width, size)
+    shape = tf.shape(image)
+    top, left, height, width = box(shape[0], shape[1], draws, words)
+    return resize(image[top : top + height, left : left + width], size)
 
 
 def frame(
@@ -115,9 +223,9 @@ def frame(
         (batch, size, size, channels): uint8 where nothing had to be resized.
     """
     channels = images.shape[-1]
-    if "resized_crop" in words:
+    if words & set(_BOXES):
         return tf.map_fn(
-            lambda pair: resized_crop(pair[0], pair[1], size),
+            lambda pair: cut(pair[0], pair[1], words, size),
             (images, draws),
             fn_output_signature=tf.TensorSpec((size, size, channels)),
         )
@@ -148,16 +256,26 @@ def finish(
     if "pad_crop" in words:
         images = _pad_crop(images, draws)
     if "flip" in words:
-        mirrored = draws[:, _FLIP] < 0.5
-        images = tf.where(
-            mirrored[:, None, None, None], images[:, :, ::-1], images
-        )
+        images = _flip(images, draws[:, _FLIP] < 0.5)
     if images.shape[-1] == 1:
         images = tf.image.grayscale_to_rgb(images)
     images = tf.cast(images, tf.float32)
+    if "randaugment" in words:
+        images = rand_augment.apply(images, draws[:, _RAND])
     if "jitter" in words:
-        images = _jitter(images, draws[:, _JITTER:])
+        images = colour.jitter(images, draws[:, _JITTER])
+    if "hue" in words:
+        images = colour.hue(images, draws[:, _HUE])
+    if "erase" in words:
+        images = colour.erase(images, draws[:, _ERASE])
     return (images - tf.constant(mean)) / tf.constant(std)
+
+
+def _flip(images: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
+    # A slice with a step of -1 would take three times as long.
+    there = tf.range(images.shape[2])[None]
+    columns = tf.where(mirrored[:, None], there[:, ::-1], there)
+    return tf.gather(images, columns, axis=2, batch_dims=1)
 
 
 def _pad_crop(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
@@ -170,26 +288,8 @@ def _pad_crop(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     return tf.gather(cropped, columns, axis=2, batch_dims=1)
 
 
-def _jitter(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    factors = 1 + _JITTER_STRENGTH * (2 * draws - 1)
-    brightness, contrast, saturation = (
-        factors[:, i, None, None, None] for i in range(3)
-    )
-    images = tf.clip_by_value(images * brightness, 0, 255)
-    grey = tf.reduce_sum(images * _GREY, axis=-1, keepdims=True)
-    mean = tf.reduce_mean(grey, axis=(1, 2), keepdims=True)
-    images = tf.clip_by_value(mean + (images - mean) * contrast, 0, 255)
-    grey = tf.reduce_sum(images * _GREY, axis=-1, keepdims=True)
-    return tf.clip_by_value(grey + (images - grey) * saturation, 0, 255)
-
-
 def _pick(draw: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
     """Turns a draw into one of 0 .. count - 1."""
     index = tf.cast(draw * tf.cast(count, tf.float32), tf.int32)
     # A draw just below 1 times `count` can round up to `count`.
     return tf.minimum(index, count - 1)
-
-
-def _cut(image, top, left, height, width, size) -> tf.Tensor:
-    part = image[top : top + height, left : left + width]
-    return tf.image.resize(part, (size, size), antialias=True)

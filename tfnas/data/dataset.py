@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 # Names of the random streams of an epoch.
-_ORDER, _AUGMENT = 0, 1
+_ORDER, _AUGMENT, _AUGMENT_LATER = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,9 +84,10 @@ class Split:
         if shuffle:
             rng = np.random.default_rng([seed, epoch, _ORDER])
             order = rng.permutation(order)
-        rng = np.random.default_rng([seed, epoch, _AUGMENT])
-        width = augmentation.DRAWS if words else 0
-        draws = rng.random((len(self), width), np.float32)
+        draws = augmentation.draw(
+            len(self), words,
+            ([seed, epoch, _AUGMENT], [seed, epoch, _AUGMENT_LATER]),
+        )
         rows = order[start * batch_size :]
         # No smaller batch at the end: then the batch size is known to graphs.
         drop = drop_remainder or len(self) % batch_size == 0
@@ -134,6 +135,8 @@ class Dataset:
         test: the test images; no search ever looks at them.
         mean: per channel, on the 0 to 255 scale.
         std: per channel, on the 0 to 255 scale.
+        parts: positions in `train` of the images for the weights of a search
+            and of those for the architecture, where a split list names them.
     """
 
     name: str
@@ -143,6 +146,7 @@ class Dataset:
     test: Split
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    parts: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def classes(self) -> int:
@@ -153,6 +157,8 @@ class Dataset:
         self, fraction: float = 0.8, seed: int = 0
     ) -> tuple[Split, Split]:
         """Splits the training images for a search.
+
+        A set with a split list is split as that says, whatever the arguments.
 
         Args:
             fraction: share of every class that trains the weights.
@@ -165,6 +171,9 @@ class Dataset:
         Raises:
             ConfigError: if a class has too few images.
         """
+        if self.parts is not None:
+            weights, arch = self.parts
+            return self.train.subset(weights), self.train.subset(arch)
         labels = self.train.labels[self.train.indices]
         weights, arch = split_by_class(labels, fraction, seed)
         return self.train.subset(weights), self.train.subset(arch)

@@ -1,15 +1,12 @@
 """Class folders: image files that are read while they are used."""
 
-import concurrent.futures
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tqdm
-from absl import logging
-from PIL import Image
 
+from tfnas.data import checking
 from tfnas.data.images import IMAGENET_MEAN
 from tfnas.data.images import IMAGENET_STD
 from tfnas.data.images import Encoded
@@ -19,8 +16,6 @@ from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
-_FORMATS = ("JPEG", "PNG")
-_LISTED = 20
 
 
 def folder(where: str, config: Mapping[str, Any]) -> Source:
@@ -76,13 +71,16 @@ def _file_part(
     paths, label_array = np.array(files, object), np.array(labels, np.int64)
 
     def read(picks):
-        wanted, wanted_labels = paths[picks], label_array[picks]
-        if config.get("check_images", True):
-            good = _readable(wanted, config.get("max_bad", 10))
-            wanted, wanted_labels = wanted[good], wanted_labels[good]
-        return _file_reader(wanted), wanted_labels
+        kept = checking.readable(
+            picks,
+            lambda index: pathlib.Path(paths[index]).read_bytes(),
+            lambda index: paths[index],
+            config,
+        )
+        return _file_reader(paths[kept]), kept
 
-    return Part(label_array, read)
+    own_names = ["/".join(pathlib.Path(path).parts[-2:]) for path in files]
+    return Part(label_array, read, own_names)
 
 
 def _file_reader(paths: np.ndarray) -> Encoded:
@@ -94,47 +92,3 @@ def _file_reader(paths: np.ndarray) -> Encoded:
         return tf.io.read_file(tf.gather(held, index))
 
     return read
-
-
-def _readable(paths: np.ndarray, max_bad: int) -> np.ndarray:
-    """Decodes every file once and returns which can be."""
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        problems = list(
-            tqdm.tqdm(
-                pool.map(_problem, paths),
-                "checking images",
-                total=len(paths),
-                delay=2,
-            )
-        )
-    bad = [
-        f"{path}: {problem}"
-        for path, problem in zip(paths, problems, strict=True)
-        if problem
-    ]
-    listing = "\n  ".join(bad[:_LISTED])
-    if len(bad) > _LISTED:
-        listing += f"\n  and {len(bad) - _LISTED} more"
-    if len(bad) > max_bad:
-        raise ArtifactError(
-            f"Expected at most max_bad={max_bad} unreadable images. "
-            f"Received: {len(bad)}\n  {listing}"
-        )
-    if bad:
-        logging.warning(
-            "%d unreadable image(s) skipped:\n  %s", len(bad), listing
-        )
-    return np.array([not problem for problem in problems], bool)
-
-
-def _problem(path: str) -> str | None:
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            # JPEGs decode at an eighth of their size: quick, yet every byte
-            # is visited, so a file cut short is found.
-            image.draft("RGB", (1, 1))
-            image.load()
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        # PIL raises SyntaxError on broken PNG files.
-        return str(error)
-    return None

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +35,8 @@ class Pixels:
 
 
 # Takes the index of an image, a tensor, and returns the bytes of its JPEG or
-# PNG file, for sets that are read while they are used.
+# PNG file, for sets that are read while they are used. The index counts the
+# images that `Part.read` gave.
 Encoded = Callable[["tf.Tensor"], "tf.Tensor"]
 
 Images = Pixels | Encoded
@@ -47,11 +49,20 @@ class Part:
     Attributes:
         labels: label of every image that there is.
         read: takes the indices of the images that are wanted and returns
-            those images with their labels (fewer, if some are unreadable).
+            those images with their indices (fewer, if some are unreadable).
+        own_names: name of every image, each once, where the set has names.
     """
 
     labels: np.ndarray
     read: Callable[[np.ndarray], tuple[Images, np.ndarray]]
+    own_names: Sequence[str] | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Name of every image; its number, where the set has no names."""
+        if self.own_names is not None:
+            return self.own_names
+        return [str(index) for index in range(len(self.labels))]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,4 +93,4 @@ def part_of(array: np.ndarray, labels: np.ndarray) -> Part:
     """
     if array.ndim == 3:
         array = array[..., None]
-    return Part(labels, lambda picks: (Pixels(array[picks]), labels[picks]))
+    return Part(labels, lambda picks: (Pixels(array[picks]), picks))

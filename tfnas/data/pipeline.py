@@ -8,7 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfnas.data import augment
+from tfnas.data import rand_augment
 from tfnas.data.images import Pixels
+
+_NEIGHBOURS = 2
 
 if TYPE_CHECKING:
     from tfnas.data.dataset import Split
@@ -36,10 +39,16 @@ def build(
         A data set of (images, labels).
     """
     labels = split.labels.astype(np.int32)
+    if "randaugment" in words:
+        rand_augment.layers()
 
     def finish(index, images, draw):
         images = augment.finish(images, draw, words, split.mean, split.std)
         return images, tf.gather(labels, index)
+
+    def finish_one(index, image, draw):  # one at a time stays in the cache
+        images, label = finish(index, image[None], draw[None])
+        return images[0], label
 
     dataset = tf.data.Dataset.from_tensor_slices((indices, draws))
     if isinstance(split.images, Pixels):
@@ -47,10 +56,12 @@ def build(
         dataset = dataset.batch(batch_size, drop_remainder)
         dataset = _map(dataset, lambda *row: finish(*load(*row)))
     else:
-        load = _from_files(split.images, words, split.size)
-        dataset = _map(dataset, load)
+        # Reading may have to go one by one, decoding must not wait for it.
+        read = split.images
+        dataset = _map(dataset, lambda index, draw: (index, read(index), draw))
+        decode = _decoder(words, split.size)
+        dataset = _map(dataset, lambda *row: finish_one(*decode(*row)))
         dataset = dataset.batch(batch_size, drop_remainder)
-        dataset = _map(dataset, finish)
     options = tf.data.Options()
     options.deterministic = True
     # Several hosts share each batch. (Off would give each host all of it.)
@@ -71,20 +82,37 @@ def _from_memory(pixels: Pixels, words: frozenset[str], size: int):
     return load
 
 
-def _from_files(read: Any, words: frozenset[str], size: int):
-    """Loads one image: they differ in size until they are cropped."""
+def _decoder(words: frozenset[str], size: int):
+    """Decodes one image: they differ in size until they are cropped."""
 
-    def load(index, draw):
-        image = tf.io.decode_image(
-            read(index), channels=3, expand_animations=False
+    def decode(index, data, draw):
+        image = tf.cond(
+            tf.io.is_jpeg(data),
+            lambda: _decode_jpeg(data, draw, words, size),
+            lambda: augment.cut(
+                tf.io.decode_image(data, channels=3, expand_animations=False),
+                draw, words, size,
+            ),
         )
-        if "resized_crop" in words:
-            image = augment.resized_crop(image, draw, size)
-        else:
-            image = augment.center_crop(image, size)
         return index, tf.ensure_shape(image, (size, size, 3)), draw
 
-    return load
+    return decode
+
+
+def _decode_jpeg(data, draw, words, size) -> tf.Tensor:
+    """Decodes only the part that is wanted, to the values of Pillow."""
+    shape = tf.io.extract_jpeg_shape(data)
+    top, left, height, width = augment.box(shape[0], shape[1], draw, words)
+    # Colours at the sides would be a little off without their neighbours.
+    start = tf.maximum(left - _NEIGHBOURS, 0)
+    stop = tf.minimum(left + width + _NEIGHBOURS, shape[1])
+    part = tf.io.decode_and_crop_jpeg(
+        data,
+        tf.stack([top, start, height, stop - start]),
+        channels=3,
+        dct_method="INTEGER_ACCURATE",
+    )
+    return augment.resize(part[:, left - start :][:, :width], size)
 
 
 def _map(dataset: tf.data.Dataset, function: Callable[..., Any]):

@@ -1,13 +1,18 @@
 """Record files, TFRecord and tfds, read one record at a time."""
 
+import dataclasses
 import glob
 import os
+import pathlib
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tfnas import artifacts
+from tfnas.data import checking
 from tfnas.data.images import IMAGENET_MEAN
 from tfnas.data.images import IMAGENET_STD
 from tfnas.data.images import Part
@@ -15,7 +20,13 @@ from tfnas.data.images import Source
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 
-_IMAGE, _LABEL = "image/encoded", "image/class/label"
+IMAGE, LABEL = "image/encoded", "image/class/label"
+FILE_NAME = "image/filename"
+
+# The file lies beside records that this program wrote to their end.
+PACKER = "tfnas-data pack"
+CLASSES_FILE = "classes.json"
+CLASSES_FORMAT = "tfnas-classes/1"
 
 # A TFRecord is: length (8 bytes), checksum (4), the record, checksum (4).
 _HEAD_BYTES, _TAIL_BYTES = 12, 4
@@ -26,30 +37,98 @@ def tfrecord(where: str, config: Mapping[str, Any]) -> Source:
 
     Files whose names start with "train" are for training, those that start
     with "val" or "test" for testing. Labels are numbered anew from 0 in the
-    order of the training labels. Loading reads every file once.
+    order of the training labels. Loading reads every file once. Records that
+    `tfnas-data pack` wrote have class names, and are not checked again.
     """
-    train_images, train_values = _scan(where, ("train",))
-    test_images, test_values = _scan(where, ("val", "test"))
-    values = np.unique(train_values)
-    unknown = np.setdiff1d(test_values, values)
+    train, test = _scan(where, ("train",)), _scan(where, ("val", "test"))
+    values = np.unique(train.labels)
+    unknown = np.setdiff1d(test.labels, values)
     if len(unknown):
         raise ArtifactError(
             f"{where}: expected test labels that occur in training. "
             f"Received: {unknown.tolist()}"
         )
+    folder = pathlib.Path(train.places[0][0]).parent
+    if (folder / CLASSES_FILE).exists():
+        names = _packed_names(folder / CLASSES_FILE, values)
+        _check_all_there(folder, where, train, test)
+        config = {**config, "check_images": False}
+    else:
+        _check_not_half_packed(folder)
+        names = tuple(str(value) for value in values)
     return Source(
-        tuple(str(value) for value in values),
-        _part(train_images, np.searchsorted(values, train_values)),
-        _part(test_images, np.searchsorted(values, test_values)),
+        names,
+        _record_part(train, np.searchsorted(values, train.labels), config),
+        _record_part(test, np.searchsorted(values, test.labels), config),
         IMAGENET_MEAN,
         IMAGENET_STD,
     )
 
 
-def _scan(
-    where: str, prefixes: tuple[str, ...]
-) -> tuple[Callable[[int], bytes], np.ndarray]:
-    """Returns a function from index to image file, and the labels."""
+def _packed_names(path: pathlib.Path, values: np.ndarray) -> tuple[str, ...]:
+    names = artifacts.read_json(path, CLASSES_FORMAT).get("classes")
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) for name in names
+    ):
+        raise ArtifactError(
+            f"{path}: field `classes` must be a list of names. "
+            f"Received: {str(names)[:100]}"
+        )
+    if len(values) and not 0 <= values[0] <= values[-1] < len(names):
+        raise ArtifactError(
+            f"{path}: expected a name for every label. Received: {len(names)} "
+            f"names, labels {values[0]} to {values[-1]}"
+        )
+    return tuple(names[value] for value in values)
+
+
+def _check_not_half_packed(folder: pathlib.Path) -> None:
+    path = folder / "config.json"
+    if path.exists() and artifacts.read_json(path).get("program") == PACKER:
+        raise ArtifactError(
+            f"{folder}: expected records that are complete: the same command "
+            f"`{PACKER}` again goes on. Received: no {CLASSES_FILE}"
+        )
+
+
+def _check_all_there(
+    folder: pathlib.Path, where: str, train: "_Records", test: "_Records"
+) -> None:
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    expected = artifacts.read_json(path).get("images")
+    found = {"train": len(train.labels), "val": len(test.labels)}
+    if expected != found:
+        raise ArtifactError(
+            f"{where}: expected all images that {path} counts, {expected}. "
+            f"Received: {found}; is a file missing?"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Records:
+    """What was found in record files.
+
+    Attributes:
+        places: file, offset and length of the image file in each record.
+        labels: label of each.
+        names: what each is called, each once.
+    """
+
+    places: list[tuple[str, int, int]]
+    labels: np.ndarray
+    names: Sequence[str]
+
+    def read(self, index: int) -> bytes:
+        """Returns the image file of a record."""
+        path, offset, size_bytes = self.places[index]
+        with open(path, "rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(size_bytes)
+
+
+def _scan(where: str, prefixes: tuple[str, ...]) -> _Records:
     import tensorflow as tf
 
     paths = [
@@ -62,43 +141,57 @@ def _scan(
             f"Expected files whose names start with {' or '.join(prefixes)}. "
             f"Received: name=tfrecord:{where}"
         )
-    places, labels = [], []
+    places, labels, files, numbers = [], [], [], []
     for path in paths:
-        offset = 0
+        offset = _HEAD_BYTES
         try:
-            for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
-                features = _features(path, record)
-                labels.append(features[_LABEL].int64_list.value[0])
-                places.append((path, offset + _HEAD_BYTES, len(record)))
-                offset += _HEAD_BYTES + len(record) + _TAIL_BYTES
+            records = tf.data.TFRecordDataset(path).as_numpy_iterator()
+            for number, record in enumerate(records):
+                image, label, file = _fields(path, record)
+                # The image is read from there, without the record around it.
+                start = offset + record.index(image)
+                places.append((path, start, len(image)))
+                labels.append(label)
+                files.append(file)
+                numbers.append(f"{os.path.basename(path)}:{number}")
+                offset += len(record) + _TAIL_BYTES + _HEAD_BYTES
         except tf.errors.DataLossError as error:
             raise ArtifactError(
                 f"{path}: damaged, or not an uncompressed TFRecord file"
             ) from error
-
-    def read(index: int) -> bytes:
-        path, offset, size_bytes = places[index]
-        with open(path, "rb") as file:
-            file.seek(offset)
-            record = file.read(size_bytes)
-        return _features(path, record)[_IMAGE].bytes_list.value[0]
-
-    return read, np.array(labels, np.int64)
+    named = all(files) and len(set(files)) == len(files)
+    return _Records(
+        places, np.array(labels, np.int64), files if named else numbers
+    )
 
 
-def _features(path: str, record: bytes) -> Any:
+def _fields(path: str, record: bytes) -> tuple[bytes, int, str]:
+    """Returns image, label and file name of a record."""
     import tensorflow as tf
+    from google.protobuf.message import DecodeError
 
-    features = tf.train.Example.FromString(record).features.feature
-    found = sorted(features)  # looking a feature up adds it
-    if not (
-        features[_IMAGE].bytes_list.value and features[_LABEL].int64_list.value
-    ):
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
         raise ArtifactError(
-            f'{path}: expected the features "{_IMAGE}" (bytes) and "{_LABEL}" '
+            f"{path}: expected records that are a tf.train.Example"
+        ) from error
+    found = sorted(features)  # looking a feature up adds it
+    image, label = features[IMAGE].bytes_list, features[LABEL].int64_list
+    if not (image.value and label.value):
+        raise ArtifactError(
+            f'{path}: expected the features "{IMAGE}" (bytes) and "{LABEL}" '
             f"(integer). Received: {found}"
         )
-    return features
+    names = features[FILE_NAME].bytes_list.value
+    name = names[0].decode("utf-8", "replace") if names else ""
+    return image.value[0], label.value[0], name
+
+
+def _record_part(
+    records: _Records, labels: np.ndarray, config: Mapping[str, Any]
+) -> Part:
+    return _part(records.read, labels, records.names, config)
 
 
 def tfds(where: str, config: Mapping[str, Any]) -> Source:
@@ -130,10 +223,10 @@ def tfds(where: str, config: Mapping[str, Any]) -> Source:
         )
     builder.download_and_prepare()
     names = tuple(features["label"].names)
-    train = _tfds_part(tensorflow_datasets, builder, "train")
+    train = _tfds_part(tensorflow_datasets, builder, "train", config)
     for half in ("test", "validation"):
         if half in builder.info.splits:
-            test = _tfds_part(tensorflow_datasets, builder, half)
+            test = _tfds_part(tensorflow_datasets, builder, half, config)
             if test.labels.min(initial=0) >= 0:
                 return Source(names, train, test, IMAGENET_MEAN, IMAGENET_STD)
     raise ConfigError(
@@ -142,23 +235,36 @@ def tfds(where: str, config: Mapping[str, Any]) -> Source:
     )
 
 
-def _tfds_part(module: Any, builder: Any, half: str) -> Part:
+def _tfds_part(
+    module: Any, builder: Any, half: str, config: Mapping[str, Any]
+) -> Part:
     held = builder.as_data_source(
         half, decoders={"image": module.decode.SkipDecoding()}
     )
     labels = np.array([record["label"] for record in held], np.int64)
-    return _part(lambda index: held[index]["image"], labels)
+    names = [f"{builder.name}/{half}:{i}" for i in range(len(labels))]
+    return _part(lambda index: held[index]["image"], labels, names, config)
 
 
-def _part(read_image: Callable[[int], bytes], labels: np.ndarray) -> Part:
+def _part(
+    read_image: Callable[[int], bytes],
+    labels: np.ndarray,
+    names: Sequence[str],
+    config: Mapping[str, Any],
+) -> Part:
     def read(picks):
+        kept = checking.readable(
+            picks, read_image, lambda index: names[index], config
+        )
+
         def encoded(index):
             import tensorflow as tf
 
-            return tf.numpy_function(
-                lambda i: read_image(int(picks[i])), [index], tf.string
+            data = tf.numpy_function(
+                lambda i: read_image(int(kept[i])), [index], tf.string
             )
+            return tf.ensure_shape(data, ())
 
-        return encoded, labels[picks]
+        return encoded, kept
 
-    return Part(labels, read)
+    return Part(labels, read, names)

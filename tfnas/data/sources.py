@@ -124,7 +124,7 @@ def _strip_part(
             wanted = picks[(picks >= start) & (picks < stop)] - start
             if len(wanted):
                 images.append(_decode_strip(path)[wanted])
-        return Pixels(np.concatenate(images)), labels[picks]
+        return Pixels(np.concatenate(images)), picks
 
     return Part(labels, read)
 

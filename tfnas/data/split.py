@@ -68,7 +68,7 @@ def select(
 
 
 def split_by_class(
-    labels: np.ndarray, fraction: float, seed: int
+    labels: np.ndarray, fraction: float, seed: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Splits a set in two, every class by the same fraction.
 
@@ -78,7 +78,8 @@ def split_by_class(
     Args:
         labels: label of every image.
         fraction: share of the first part, between 0 and 1.
-        seed: another seed gives another split of the same sizes.
+        seed: another seed gives another split of the same sizes; None does
+            not shuffle.
 
     Returns:
         Sorted indices of the first and of the second part.
@@ -96,7 +97,9 @@ def split_by_class(
                 f"Received: fraction={fraction}, and label {label} has "
                 f"{len(members)} image(s)"
             )
-        members = np.random.default_rng([seed, label]).permutation(members)
+        if seed is not None:
+            rng = np.random.default_rng([seed, label])
+            members = rng.permutation(members)
         first.append(members[:cut])
         second.append(members[cut:])
     return np.sort(np.concatenate(first)), np.sort(np.concatenate(second))

@@ -82,6 +82,8 @@ def _inputs(config: Any) -> dict[str, Any]:
     for name in ("table", "latencies"):
         if name in config.search:
             files[name] = config.search[name]
+    if config.data.get("split_list") is not None:
+        files["split_list"] = config.data.split_list
     return {
         f"{name}_sha256": None if path is None else artifacts.sha256(path)
         for name, path in files.items()

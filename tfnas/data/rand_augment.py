@@ -1,0 +1,183 @@
+"""RandAugment (Cubuk et al. 2020) from the image layers of Keras.
+
+`keras.layers.RandAugment` itself is not used, for two reasons: it draws from a
+generator with a state, so an image would look different in a resumed epoch;
+and it computes all its operations on every image to keep one. Here the choice
+and the direction come from the `draws` of an image, and only what was chosen
+is computed: by a Keras layer whose range is one value, where Keras has the
+operation as the paper means it, else by a line of ours.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tfnas.data import colour
+
+STEPS = 2
+DRAWS = 2 * STEPS
+_MAGNITUDE = 9 / 10
+_SHEAR = 0.3 * _MAGNITUDE
+_SHIFT = 0.3 * _MAGNITUDE  # of the side; 100 of 331 pixels in the paper
+_ANGLE = math.radians(30) * _MAGNITUDE
+_ENHANCE = 0.9 * _MAGNITUDE
+_BITS = 4
+_THRESHOLD = 256 * (1 - _MAGNITUDE)
+_FILL = 128.0
+
+NAMES = (
+    "identity", "auto_contrast", "equalize", "solarize", "posterize", "color",
+    "contrast", "brightness", "sharpness", "rotate", "shear_x", "shear_y",
+    "translate_x", "translate_y",
+)
+_MOVES = NAMES[NAMES.index("rotate") :]
+
+
+def apply(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+    """Applies two random operations to each image.
+
+    Args:
+        images: float32 (batch, size, size, 3), from 0 to 255.
+        draws: (batch, DRAWS), from 0 to 1.
+
+    Returns:
+        The same shape and range.
+    """
+    operations = make(images.shape[1])
+
+    def augment(pair):
+        image, row = pair
+        for step in range(STEPS):
+            number = row[2 * step] * len(NAMES)
+            number = tf.minimum(tf.cast(number, tf.int32), len(NAMES) - 1)
+            sign = tf.where(row[2 * step + 1] < 0.5, -1.0, 1.0)
+            image = operations(image, number, sign)
+        return image
+
+    return tf.map_fn(
+        augment,
+        (images, draws),
+        fn_output_signature=tf.TensorSpec(images.shape[1:]),
+    )
+
+
+def make(size: int) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Returns a function that applies one operation to an image.
+
+    It takes an image, float32 (size, size, 3) from 0 to 255, the number of
+    the operation in `NAMES`, and a sign, -1 or 1, for operations that have two
+    directions.
+
+    Args:
+        size: height and width of the images.
+    """
+    held = layers()
+    functions = {
+        "identity": lambda image, sign: image,
+        "auto_contrast": held["auto_contrast"],
+        "equalize": held["equalize"],
+        "solarize": lambda image, sign: tf.where(
+            image < _THRESHOLD, image, 255 - image
+        ),
+        "posterize": held["posterize"],
+        "color": lambda image, sign: colour.blend(
+            colour.grey(image), image, 1 + sign * _ENHANCE
+        ),
+        "contrast": lambda image, sign: colour.blend(
+            colour.mean_grey(image), image, 1 + sign * _ENHANCE
+        ),
+        "brightness": lambda image, sign: colour.blend(
+            0.0, image, 1 + sign * _ENHANCE
+        ),
+        "sharpness": lambda image, sign: tf.cond(
+            sign > 0,
+            lambda: held["sharper"](image, sign),
+            lambda: held["softer"](image, sign),
+        ),
+    }
+    assert (*functions, *_MOVES) == NAMES
+
+    def operation(image, number, sign):
+        branches: list[Callable[[], tf.Tensor]] = [
+            functools.partial(function, image, sign)
+            for function in functions.values()
+        ]
+        branches.append(
+            lambda: _move(image, number - len(functions), sign, size)
+        )
+        result = tf.switch_case(tf.minimum(number, len(functions)), branches)
+        return tf.ensure_shape(result, (size, size, 3))
+
+    return operation
+
+
+@functools.cache
+def layers() -> dict[str, Callable[..., tf.Tensor]]:
+    """Returns the operations that are Keras layers.
+
+    Layers have a variable for their seed, even if nothing reads it, so the
+    first call has to come from outside of a graph.
+    """
+
+    def run(layer: keras.Layer, image: tf.Tensor, sign: tf.Tensor):
+        images = image[None]
+        # Its range is one value, so that the seed decides nothing.
+        done = layer.get_random_transformation(images, seed=0)
+        return layer.transform_images(images, done)[0]
+
+    sharper, softer = (
+        # Keras calls 0.5 what leaves an image as it is.
+        keras.layers.RandomSharpness((half, half), seed=0, dtype="float32")
+        for half in ((1 + _ENHANCE) / 2, (1 - _ENHANCE) / 2)
+    )
+    held = {
+        "auto_contrast": keras.layers.AutoContrast(dtype="float32"),
+        "equalize": keras.layers.Equalization(dtype="float32"),
+        "posterize": keras.layers.RandomPosterization(
+            (_BITS, _BITS), seed=0, dtype="float32"
+        ),
+        "sharper": sharper,
+        "softer": softer,
+    }
+    return {
+        name: functools.partial(run, layer) for name, layer in held.items()
+    }
+
+
+def _move(
+    image: tf.Tensor, number: tf.Tensor, sign: tf.Tensor, size: int
+) -> tf.Tensor:
+    """Rotates, shears or shifts; what comes from outside is grey.
+
+    Args:
+        image: float32 (size, size, 3).
+        number: of the operation in `_MOVES`.
+        sign: -1 or 1.
+        size: height and width.
+    """
+    # Where the pixel (x, y) comes from: (a x + b y + c, d x + e y + f), with
+    # the middle of the image where it is, but for shifts.
+    zero, one = tf.zeros(()), tf.ones(())
+    angle, shear, shift = sign * _ANGLE, sign * _SHEAR, sign * _SHIFT * size
+    rows = tf.stack([
+        [tf.cos(angle), -tf.sin(angle), zero, tf.sin(angle), tf.cos(angle),
+         zero],
+        [one, shear, zero, zero, one, zero],
+        [one, zero, zero, shear, one, zero],
+        [one, zero, shift, zero, one, zero],
+        [one, zero, zero, zero, one, shift],
+    ])
+    a, b, c, d, e, f = tf.unstack(rows[number], num=6)
+    middle = (size - 1) / 2
+    c += middle * (1 - a - b)
+    f += middle * (1 - d - e)
+    return keras.ops.image.affine_transform(
+        image,
+        tf.stack([a, b, c, d, e, f, zero, zero]),
+        interpolation="bilinear",
+        fill_mode="constant",
+        fill_value=_FILL,
+    )
