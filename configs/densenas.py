@@ -14,7 +14,8 @@ Time: not known; 240 epochs, on several GPUs (--strategy=mirrored).
 Variant `local` (digits), for any network of images of 32 px:
     tfnas-train --config=configs/densenas.py:local --arch=densenas_a \\
         --workdir=runs/tiny
-Expected: LOCAL_DENSENAS
+Expected: about 75 % of the test digits: its last maps have one pixel there.
+Time: about a minute on 2 CPU cores.
 """
 
 from ml_collections import config_dict

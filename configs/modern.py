@@ -16,7 +16,7 @@ it is slower.
 Variant `local` (digits), for any network of images of 32 px:
     tfnas-train --config=configs/modern.py:local --arch=densenas_a \\
         --workdir=runs/tiny
-Expected: LOCAL_MODERN
+Expected: about 96 % of the test digits. Time: about 3 minutes on 2 CPU cores.
 """
 
 from ml_collections import config_dict
