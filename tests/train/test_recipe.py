@@ -34,12 +34,6 @@ def test_a_bad_value_is_refused_by_its_name(field, value):
         recipe.check(config)
 
 
-def test_more_warm_up_than_epochs_is_refused():
-    config = config_dict.ConfigDict({"epochs": 2, "warmup_epochs": 3})
-    with pytest.raises(ConfigError, match="Received: 3 and 2"):
-        recipe.check(config)
-
-
 def test_defaults_are_right():
     recipe.check(config_dict.ConfigDict(recipe.DEFAULTS))
     for fields in ({"teacher_mean": (1, 2.0, 3)}, {"teacher_std": [1, 2, 3]}):

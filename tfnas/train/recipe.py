@@ -141,8 +141,3 @@ def check(config: Any) -> None:
                 f"`train.{field}` must be {expected}. "
                 f"Received: train.{field}={config[field]!r}"
             )
-    if config.get("warmup_epochs", 0) > config.get("epochs", math.inf):
-        raise ConfigError(
-            "`train.warmup_epochs` must be at most `train.epochs`. Received: "
-            f"{config['warmup_epochs']} and {config['epochs']}"
-        )
