@@ -22,8 +22,8 @@ Time: under 5 minutes on 2 CPU cores.
 """
 
 from ml_collections import config_dict
-
-from tfnas.errors import ConfigError
+from tfnas.configs import _images
+from tfnas.configs import ase_nas
 
 KERNELS, EXPANSIONS, DEPTHS = (3, 5, 7), (3, 4, 6), (2, 3, 4)
 
@@ -35,12 +35,9 @@ def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
         variant: `imagenet` (as published) or `local`.
     """
     config = _published()
+    config.train = ase_nas.get_config(variant).train
     if variant == "local":
         _make_local(config)
-    elif variant != "imagenet":
-        raise ConfigError(
-            f"`variant` must be 'imagenet' or 'local'. Received: {variant!r}"
-        )
     return config
 
 
@@ -56,13 +53,7 @@ def _published() -> config_dict.ConfigDict:
     config.max_latency_ms = config_dict.placeholder(float)
     config.max_madds = 600e6
 
-    config.data = config_dict.ConfigDict()
-    config.data.name = "folder:imagenet"
-    config.data.image_size = 224
-    config.data.classes = config_dict.placeholder(int)
-    config.data.limit_train = config_dict.placeholder(int)
-    config.data.split_list = config_dict.placeholder(str)
-    config.data.limit_test = config_dict.placeholder(int)
+    config.data = _images.data()
 
     config.lut = config_dict.ConfigDict()
     config.lut.path = config_dict.placeholder(str)  # null: multiply-adds
@@ -74,7 +65,6 @@ def _published() -> config_dict.ConfigDict:
     config.lut.nets = 5  # whole networks to calibrate with
 
     config.search = _search()
-    config.train = _train()
 
     config.run = config_dict.ConfigDict()
     config.run.rounds = 1  # searches; each calibrates the table of the next
@@ -195,21 +185,6 @@ def _phase(
     )
 
 
-def _train() -> config_dict.ConfigDict:
-    train = config_dict.ConfigDict()
-    train.epochs = 180
-    train.batch_size = 256
-    train.lr = 0.1
-    train.min_lr = 0.0
-    train.momentum = 0.9
-    train.weight_decay = 3e-5
-    train.label_smoothing = 0.1
-    train.warmup_epochs = 5
-    train.test_every = 10
-    train.augment = "resized_crop+flip"
-    return train
-
-
 def _make_local(config: config_dict.ConfigDict) -> None:
     config.space = "mobilenetv3@32"
     config.max_madds = 1.5e6
@@ -232,6 +207,3 @@ def _make_local(config: config_dict.ConfigDict) -> None:
     supernet.all = _phase(
         12, 0.1, 1, 1, True, KERNELS, DEPTHS, EXPANSIONS
     )
-    config.train.epochs = 15
-    config.train.batch_size = 64
-    config.train.augment = "pad_crop"

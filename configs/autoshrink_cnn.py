@@ -24,6 +24,7 @@ Time: the search under 5 minutes on 2 CPU cores.
 """
 
 from ml_collections import config_dict
+from tfnas.configs import _images
 
 from tfnas.errors import ConfigError
 
@@ -123,18 +124,13 @@ def _proxy() -> config_dict.ConfigDict:
 
 def _train() -> config_dict.ConfigDict:
     """How tfnas-train trains a derived network on small images (ours)."""
-    train = config_dict.ConfigDict()
-    train.epochs = 100
-    train.batch_size = 128
-    train.lr = 0.1
-    train.min_lr = 0.0
-    train.momentum = 0.9
-    train.weight_decay = 1e-4
-    train.label_smoothing = 0.0
-    train.warmup_epochs = 2
-    train.test_every = 10
-    train.augment = "pad_crop+flip"
-    return train
+    return _images.recipe_section(
+        {
+            "epochs": 100, "batch_size": 128, "lr": 0.1, "min_lr": 0.0,
+            "momentum": 0.9, "weight_decay": 1e-4, "label_smoothing": 0.0,
+            "warmup_epochs": 2, "test_every": 10, "augment": "pad_crop+flip",
+        }
+    )
 
 
 def _make_local(config: config_dict.ConfigDict) -> None:

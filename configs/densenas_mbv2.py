@@ -14,8 +14,8 @@ files and a report. Time: under 8 minutes on 2 CPU cores.
 """
 
 from ml_collections import config_dict
-
-from tfnas.errors import ConfigError
+from tfnas.configs import _images
+from tfnas.configs import densenas
 
 
 def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
@@ -25,12 +25,9 @@ def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
         variant: `imagenet` (as published) or `local`.
     """
     config = _published()
+    config.train = densenas.get_config(variant).train
     if variant == "local":
         _make_local(config)
-    elif variant != "imagenet":
-        raise ConfigError(
-            f"`variant` must be 'imagenet' or 'local'. Received: {variant!r}"
-        )
     return config
 
 
@@ -44,13 +41,8 @@ def _published() -> config_dict.ConfigDict:
     config.target_ms = config_dict.placeholder(float)
     config.target_madds = config_dict.placeholder(float)
 
-    config.data = config_dict.ConfigDict()
-    config.data.name = "folder:imagenet"
-    config.data.image_size = 224
+    config.data = _images.data()
     config.data.classes = 100  # tfnas-derive --classes=1000 for the retraining
-    config.data.limit_train = config_dict.placeholder(int)
-    config.data.split_list = config_dict.placeholder(str)
-    config.data.limit_test = config_dict.placeholder(int)
 
     config.lut = config_dict.ConfigDict()
     config.lut.path = config_dict.placeholder(str)  # null: multiply-adds
@@ -62,7 +54,6 @@ def _published() -> config_dict.ConfigDict:
     config.lut.nets = 5  # whole networks to calibrate with
 
     config.search = _search()
-    config.train = _train()
 
     config.run = config_dict.ConfigDict()
     config.run.rounds = 1  # searches; each calibrates the table of the next
@@ -110,21 +101,6 @@ def _search() -> config_dict.ConfigDict:
     return search
 
 
-def _train() -> config_dict.ConfigDict:
-    train = config_dict.ConfigDict()
-    train.epochs = 240
-    train.batch_size = 1024
-    train.lr = 0.5
-    train.min_lr = 1e-5
-    train.momentum = 0.9
-    train.weight_decay = 4e-5
-    train.label_smoothing = 0.1
-    train.warmup_epochs = 0
-    train.test_every = 10
-    train.augment = "resized_crop+flip"
-    return train
-
-
 def _make_local(config: config_dict.ConfigDict) -> None:
     config.space = "densenas_mbv2@32"
     config.data.name = "digits"
@@ -138,8 +114,3 @@ def _make_local(config: config_dict.ConfigDict) -> None:
     config.search.weights.lr = 0.1
     config.search.arch.lr = 2e-2  # few steps: the published rate is 3e-4
     config.search.random_archs = 10
-    config.train.epochs = 15
-    config.train.batch_size = 64
-    config.train.lr = 0.1
-    config.train.label_smoothing = 0.0
-    config.train.augment = "pad_crop"

@@ -19,8 +19,8 @@ Time: under 5 minutes on 2 CPU cores.
 """
 
 from ml_collections import config_dict
-
-from tfnas.errors import ConfigError
+from tfnas.configs import _images
+from tfnas.configs import autospace
 
 
 def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
@@ -30,12 +30,9 @@ def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
         variant: `imagenet` (as published) or `local`.
     """
     config = _published()
+    config.train = autospace.get_config(variant).train
     if variant == "local":
         _make_local(config)
-    elif variant != "imagenet":
-        raise ConfigError(
-            f"`variant` must be 'imagenet' or 'local'. Received: {variant!r}"
-        )
     return config
 
 
@@ -48,13 +45,7 @@ def _published() -> config_dict.ConfigDict:
     config.target_ms = config_dict.placeholder(float)
     config.target_madds = config_dict.placeholder(float)
 
-    config.data = config_dict.ConfigDict()
-    config.data.name = "folder:imagenet"
-    config.data.image_size = 224
-    config.data.classes = config_dict.placeholder(int)
-    config.data.limit_train = config_dict.placeholder(int)
-    config.data.split_list = config_dict.placeholder(str)
-    config.data.limit_test = config_dict.placeholder(int)
+    config.data = _images.data()
 
     config.lut = config_dict.ConfigDict()
     config.lut.path = config_dict.placeholder(str)  # null: multiply-adds
@@ -66,7 +57,6 @@ def _published() -> config_dict.ConfigDict:
     config.lut.nets = 5  # whole networks to calibrate with
 
     config.search = _search()
-    config.train = _train()
 
     config.run = config_dict.ConfigDict()
     config.run.rounds = 1  # searches; each calibrates the table of the next
@@ -124,24 +114,6 @@ def _search() -> config_dict.ConfigDict:
     return search
 
 
-def _train() -> config_dict.ConfigDict:
-    train = config_dict.ConfigDict()
-    train.epochs = 300
-    train.batch_size = 256
-    train.lr = 0.05
-    train.min_lr = 0.0
-    train.momentum = 0.9
-    train.nesterov = True
-    train.weight_decay = 4e-5
-    train.decay_vectors = False  # scales and offsets
-    train.label_smoothing = 0.1
-    train.dropout = 0.1  # 0.3 for the network 1.4 times as wide
-    train.warmup_epochs = 0
-    train.test_every = 10
-    train.augment = "resized_crop+flip+jitter"
-    return train
-
-
 def _make_local(config: config_dict.ConfigDict) -> None:
     config.space = "autospace_proxyless@32"
     config.data.name = "digits"
@@ -160,9 +132,3 @@ def _make_local(config: config_dict.ConfigDict) -> None:
     # Small networks take less than 1 ms, which `mul_log` cannot compare.
     config.search.cost.loss = "target"
     config.search.cost.reference = config_dict.placeholder(float)
-    config.train.epochs = 15
-    config.train.batch_size = 64
-    config.train.lr = 0.1
-    config.train.label_smoothing = 0.0
-    config.train.dropout = 0.0
-    config.train.augment = "pad_crop"

@@ -1,16 +1,14 @@
 """ShrinkRNN on the Penn Treebank (Zhang et al., AutoShrink, AAAI 2020).
 
 Command, on a folder with train.txt, valid.txt and test.txt:
-    python -c "from tfnas.spaces.recurrent import shrink_rnn as make; \\
-        make().save('shrink_rnn.json')"
-    tfnas-train --config=configs/shrink_rnn.py --arch=shrink_rnn.json \\
+    tfnas-train --config=configs/shrink_rnn.py --arch=shrink_rnn \\
         --workdir=runs/shrink_rnn --config.data.name=ptb:penn
 Expected: the authors report perplexities 58.5 (validation) and 56.5 (test);
 we have not run it to the end.
 Time: 3,000 epochs; days on a GPU.
 
 Variant `local` (1,000 lines, 32 units, three epochs), for any language model:
-    tfnas-train --config=configs/shrink_rnn.py:local --arch=shrink_rnn.json \\
+    tfnas-train --config=configs/shrink_rnn.py:local --arch=shrink_rnn \\
         --workdir=runs/tiny --config.data.name=ptb:penn
 Expected: a perplexity that falls; model, vocabulary and result in the
 workdir. Time: under 2 minutes on 2 CPU cores.

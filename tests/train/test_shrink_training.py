@@ -20,7 +20,7 @@ from tfnas.train.shrink_recipe import ShrinkTraining
 RECIPE = {
     "recipe": "shrink_cnn", "epochs": 3, "warmup_epochs": 1, "batch_size": 20,
     "lr": 0.05, "decay": 0.9, "momentum": 0.9, "epsilon": 1.0, "l2": 4e-5,
-    "average": 0.5, "label_smoothing": 0.1, "initial": "fan_out",
+    "ema_decay": 0.5, "label_smoothing": 0.1, "initial": "fan_out",
     "test_every": 1, "augment": "none",
 }
 ARCH = shrink_nets.space(8, spec=shrink_nets.ONE_CELL).decode("sep.conv:0-1")
@@ -148,5 +148,5 @@ def test_the_penalty_is_part_of_the_loss(dataset):
 
 
 def test_an_unknown_recipe_is_refused(dataset, tmp_path):
-    with pytest.raises(ConfigError, match="one of .*Received: 'wat'"):
+    with pytest.raises(ConfigError, match="one of .*recipe='wat'"):
         train(dataset, tmp_path, recipe="wat")

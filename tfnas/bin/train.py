@@ -1,11 +1,13 @@
 """Trains a network from scratch, or from a search's shared weights.
 
-    tfnas-train --config=configs/densenas_mbv2.py --arch=a.json \\
+    tfnas-train --config=configs/densenas.py --arch=a.json \\
         --workdir=runs/train [--init_from=runs/search]
 
-Writes `model.keras` into the workdir. A training that was killed goes on when
-the same command is given again. A language model is trained on a text
-(`--config=configs/shrink_rnn.py --config.data.name=ptb:DIR`).
+`--arch=densenas_a`, a name in place of a file, is a published network, made
+for the images and classes of the data. Writes `model.keras` into the workdir.
+A training that was killed goes on when the same command is given again. A
+language model is trained on a text (`--config=configs/shrink_rnn.py
+--arch=shrink_rnn --config.data.name=ptb:DIR`).
 """
 
 import pathlib
@@ -15,6 +17,7 @@ from absl import flags
 
 from tfnas import cli
 from tfnas.arch import Arch
+from tfnas.bin import archs
 from tfnas.bin import configs
 from tfnas.bin import options
 from tfnas.errors import ConfigError
@@ -22,9 +25,7 @@ from tfnas.ops.recurrent import is_language_model
 
 _CONFIG = configs.define_config()
 _WORKDIR = options.define_workdir()
-_ARCH = flags.DEFINE_string(
-    "arch", None, "The network, a JSON file.", required=True
-)
+_ARCH = archs.define_arch()
 _INIT_FROM = flags.DEFINE_string(
     "init_from", None, "Workdir of the search whose weights to start from."
 )
@@ -42,11 +43,12 @@ def main(argv: list[str]) -> None:
 
     config = options.merge(_CONFIG.value)
     strategy = distribute.strategy(config.strategy)  # before any tensor
-    arch = Arch.load(_ARCH.value)
+    arch = archs.get(_ARCH.value)
     if is_language_model(arch):
         _train_language(arch, config)
         return
     dataset = data.load(config.data)
+    arch = archs.get(_ARCH.value, dataset.classes, dataset.image_shape)
     weights = None
     if _INIT_FROM.value:
         source = options.saved_config(_INIT_FROM.value)

@@ -30,6 +30,14 @@ class WeightAverage:
             tf.Variable(v.read_value(), trainable=False) for v in variables
         ]
 
+    def of(self, variables: Sequence[Any]) -> list[tf.Variable]:
+        """Returns the averages of those of the variables that have one."""
+        places = {v.ref(): i for i, v in enumerate(self._variables)}
+        return [
+            self.averages[places[v.ref()]]
+            for v in variables if v.ref() in places
+        ]
+
     def update(self, steps: tf.Tensor) -> None:
         """Moves the averages towards the variables.
 

@@ -356,7 +356,7 @@ def _replica_step(
             values if phase.stateless else [s.variables[0] for s in chosen]
         )
         gradients = tape.gradient(
-            loss, sources,
+            loss, sources, output_gradients=phase.optimizer.loss_scale(),
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         gradients = _sum_over_replicas(context, chosen, gradients)

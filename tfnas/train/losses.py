@@ -28,14 +28,20 @@ def correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.equal(best, labels), tf.float32)
 
 
-def distillation(teacher: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def distillation(
+    teacher: tf.Tensor, logits: tf.Tensor, temperature: float = 1.0
+) -> tf.Tensor:
     """Returns the cross-entropy with a teacher's classes, `(batch,)`.
 
-    No gradient reaches the teacher.
+    It is multiplied with the square of the temperature, so that the gradient
+    keeps its size (Hinton et al. 2015). No gradient reaches the teacher.
 
     Args:
         teacher: Logits `(batch, classes)` of the network to learn from.
         logits: Logits `(batch, classes)` of the one that learns.
+        temperature: Both logits are divided by it.
     """
-    target = tf.nn.softmax(tf.stop_gradient(teacher))
-    return tf.nn.softmax_cross_entropy_with_logits(target, logits)
+    target = tf.nn.softmax(tf.stop_gradient(teacher) / temperature)
+    return temperature**2 * tf.nn.softmax_cross_entropy_with_logits(
+        target, logits / temperature
+    )

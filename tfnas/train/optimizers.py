@@ -1,8 +1,9 @@
-"""SGD and Adam with coupled decay, on variables chosen at run time.
+"""SGD and Adam, on variables chosen at run time.
 
 The maths is that of the published searches, which differs from Keras' in two
 places: weight decay is part of the gradient (before momentum, and before
-Adam's moments), and SGD's velocity does not hold the learning rate.
+Adam's moments), and SGD's velocity does not hold the learning rate. `AdamW`,
+for training alone, decays as Keras does.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ class Optimizer(abc.ABC):
             self.slot(v, name) for v in self.variables
             for name in self.slot_names
         ]
+
+    def loss_scale(self) -> tf.Tensor | None:
+        """Returns what multiplies the gradients that `apply` takes."""
+        return None
 
     @abc.abstractmethod
     def apply(
@@ -246,3 +251,37 @@ class Adam(Optimizer):
         mean = beta * old + (1 - beta) * new
         tf.raw_ops.AssignVariableOp(resource=handle, value=mean)
         return mean
+
+
+class AdamW(Adam):
+    """Adam with decoupled decay (Loshchilov and Hutter 2019).
+
+    `w <- w - rate * (first / (sqrt(second) + epsilon) + weight_decay * w)`,
+    the moments with their bias corrected.
+
+    Args:
+        schedule: Learning rate by step.
+        beta1: Decay of the first moment.
+        beta2: Decay of the second moment.
+        epsilon: Added to the root of the second moment.
+        weight_decay: Decoupled decay, times the rate.
+        decay_vectors: Whether scales, offsets and biases decay too.
+    """
+
+    def __init__(
+        self, schedule: Schedule, beta1: float = 0.9, beta2: float = 0.999,
+        epsilon: float = 1e-8, weight_decay: float = 0.0,
+        decay_vectors: bool = True,
+    ):
+        super().__init__(schedule, beta1, beta2, epsilon)
+        self.decoupled_decay = weight_decay
+        self._least_rank = 0 if decay_vectors else 2  # of what decays
+
+    def apply(self, chosen, values, gradients, step) -> None:
+        share = self.schedule(step) * self.decoupled_decay
+        for s, value in zip(chosen, values, strict=True):
+            if self.decoupled_decay and len(value.shape) >= self._least_rank:
+                tf.raw_ops.AssignSubVariableOp(
+                    resource=s.handle(), value=share * value
+                )
+        super().apply(chosen, values, gradients, step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,41 +16,54 @@ from tfnas.data import Dataset
 from tfnas.derive import build_model
 from tfnas.derive import load_weights
 from tfnas.derive import require_fit
-from tfnas.errors import ConfigError
+from tfnas.model_files import save_model
 from tfnas.supernets.base import one_by_one
 from tfnas.train import distribute
 from tfnas.train import losses
+from tfnas.train import precision
+from tfnas.train import recipe
 from tfnas.train import run_state
 from tfnas.train import schedules
+from tfnas.train.averaging import WeightAverage
+from tfnas.train.distillation import Teacher
 from tfnas.train.loop import Loop
 from tfnas.train.loop import Objective
 from tfnas.train.loop import Phase
+from tfnas.train.mixing import Mixing
 from tfnas.train.optimizers import SGD
+from tfnas.train.optimizers import AdamW
 from tfnas.train.optimizers import Optimizer
 from tfnas.train.stage import Stage
+
+__all__ = ["FORMAT", "Retraining", "retrain", "save_model"]
 
 FORMAT = "tfnas-trained/1"
 
 
 class Retraining:
-    """Epochs of SGD on the training images, tested now and then.
+    """Epochs on the training images, tested now and then.
 
-    The test images choose nothing: the weights of the last epoch are kept.
-    Dropout before the last layer (`config.dropout`, a fraction; none if the
-    config does not say) belongs to the training, not to the model.
+    The test images choose nothing: the weights of the last epoch are kept, or
+    with `config.ema_decay` their average. What the options of `recipe` add
+    belongs to the training; the model stays one of float32 stock layers.
 
     Args:
         arch: The network.
         dataset: Its `train` and `test` splits are used.
         loop: The gradient loop.
-        config: The `train` section of a config.
+        config: The `train` section of a config; see `recipe`.
         weights: Shared weights to start from (see `derive.load_weights`).
+
+    Raises:
+        ConfigError: when a field of the config makes no sense.
+        ArtifactError: when the teacher's file is not readable.
     """
 
     def __init__(
         self, arch: Arch, dataset: Dataset, loop: Loop, config: Any,
         weights: Sequence[Sequence[np.ndarray]] | None = None,
     ):
+        recipe.check(config)
         self.loop, self.config = loop, config
         self.accuracy: float | None = None
         with loop.strategy.scope():
@@ -62,27 +74,68 @@ class Retraining:
             )
             if weights is not None:
                 load_weights(self.model, arch, weights)
-            self._optimizer = self._make_optimizer(len(dataset.train))
+            else:
+                self._draw_weights()
+            self._optimizer = precision.scaled(
+                self._make_optimizer(len(dataset.train)),
+                self._option("precision"),
+            )
             trainable = [v.value for v in self.model.trainable_variables]
             self._optimizer.build(trainable)
+            self._average = self._make_average()
+            self._teacher = self._make_teacher(dataset)
+        self._mixing = Mixing(
+            self._option("mixup_alpha"), self._option("cutmix_alpha"),
+            config.batch_size,
+        )
         seed = tf.constant(loop.seed, tf.int64)
         self._train = Phase(
             "train", dataset.train, config.batch_size, self._objective,
             lambda draw: one_by_one(trainable), self._optimizer,
             draw=lambda step: tf.stack([seed, step]), stateless=False,
             augment=config.augment,
+            after=None if self._average is None else self._after,
         )
         self._test = Phase(
             "test", dataset.test, config.batch_size, self._test_objective,
             lambda draw: [], stateless=False, shuffle=False, bn_groups=None,
         )
 
+    def _option(self, name: str) -> Any:
+        return recipe.option(self.config, name)
+
+    def _draw_weights(self) -> None:
+        """Draws the first weights; those of the layers are drawn already."""
+
     def _make_optimizer(self, examples: int) -> Optimizer:
-        c = self.config
+        c, schedule = self.config, self._schedule(examples)
+        if self._option("optimizer") == "adamw":
+            return AdamW(
+                schedule, self._option("beta1"), self._option("beta2"),
+                self._option("epsilon"), c.weight_decay,
+                self._option("decay_vectors"),
+            )
         return SGD(
-            self._schedule(examples), c.momentum, c.weight_decay,
-            nesterov=c.get("nesterov", False),
-            decay_vectors=c.get("decay_vectors", True),
+            schedule, self._option("momentum"), c.weight_decay,
+            nesterov=self._option("nesterov"),
+            decay_vectors=self._option("decay_vectors"),
+        )
+
+    def _make_average(self) -> WeightAverage | None:
+        decay = self._option("ema_decay")
+        return WeightAverage(self._averaged(), decay) if decay else None
+
+    def _averaged(self) -> list[Any]:
+        """Returns what is averaged: the moving statistics fit the weights."""
+        return [v.value for v in self.model.variables]
+
+    def _make_teacher(self, dataset: Dataset) -> Teacher | None:
+        path = self._option("teacher")
+        if path is None:
+            return None
+        return Teacher(
+            path, dataset, self._option("teacher_mean"),
+            self._option("teacher_std"),
         )
 
     def _schedule(self, examples: int) -> schedules.Schedule:
@@ -93,18 +146,35 @@ class Retraining:
         )
 
     def _objective(self, images, labels, draw, values) -> Objective:
-        features = self._features(images, training=True)
-        logits = self._classifier(self._dropout(features, draw))
-        loss = losses.cross_entropy(
-            labels, logits, self.config.label_smoothing
+        batch = self._mixing(images, labels, draw)
+        logits = self._logits(batch.images, draw)
+        smoothing = self.config.label_smoothing
+        loss = batch.blend(
+            lambda y: losses.cross_entropy(y, logits, smoothing)
         )
-        return Objective(
-            loss, sums={"accuracy": losses.correct(labels, logits)}
-        )
+        if self._teacher is not None:
+            loss += self._option("distill_weight") * (
+                losses.distillation(
+                    self._teacher(batch.images), logits,
+                    self._option("teacher_temperature"),
+                )
+                - loss
+            )
+        correct = batch.blend(lambda y: losses.correct(y, logits))
+        return Objective(loss, sums={"accuracy": correct})
+
+    def _logits(self, images: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
+        """Applies the network as it trains; its last layer is in float32."""
+        with precision.computing(
+            self._features.layers[1:], self._option("precision")
+        ):
+            features = self._features(images, training=True)
+        features = tf.cast(features, tf.float32)
+        return self._classifier(self._dropout(features, draw))
 
     def _dropout(self, x: tf.Tensor, step_seed: tf.Tensor) -> tf.Tensor:
         """Drops features, others on each replica."""
-        rate = self.config.get("dropout", 0.0)
+        rate = self._option("dropout")
         if not rate:
             return x
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -134,16 +204,35 @@ class Retraining:
         last = epoch + 1 == self.config.epochs
         return last or (epoch + 1) % self.config.test_every == 0
 
+    def _after(self, draw, values) -> None:
+        assert self._average is not None
+        self._average.update(draw[1] + 1)  # the draw holds seed and step
+
     def run_unit(self, unit: int) -> list[dict[str, Any]]:
-        """Trains for an epoch; tests when it is time."""
+        """Trains for an epoch; tests when it is time.
+
+        Averaged weights are what is tested, and what the model keeps after
+        the last epoch.
+        """
         records = self._train_epoch(unit)
         if self._is_tested(unit):
+            self._swap()
             records += self._test_epoch(unit)
+            if unit + 1 < self.units:
+                self._swap()
         return records
+
+    def _swap(self) -> None:
+        """Exchanges the weights and their averages, where there are any."""
+        if self._average is not None:
+            self._average.swap()
 
     def _train_epoch(self, epoch: int) -> list[dict[str, Any]]:
         means = self.loop.run(self._train, epoch)
-        self.loop.average([v.value for v in self.model.non_trainable_variables])
+        apart = [v.value for v in self.model.non_trainable_variables]
+        if self._average is not None:
+            apart += self._average.of(apart)
+        self.loop.average(apart)
         return [{"phase": "train", "epoch": epoch, **means}]
 
     def _test_epoch(self, epoch: int) -> list[dict[str, Any]]:
@@ -161,11 +250,14 @@ class Retraining:
         self.accuracy = state["accuracy"]
 
     def variables(self) -> dict[str, list]:
-        """Returns the model's variables and the optimizer's."""
-        return {
+        """Returns the model's variables, the optimizer's, the averages."""
+        groups = {
             "model": [v.value for v in self.model.variables],
             "slots": self._optimizer.slots(),
         }
+        if self._average is not None:
+            groups["averages"] = self._average.averages
+        return groups
 
 
 def retrain(
@@ -189,19 +281,26 @@ def retrain(
 
     Raises:
         ConfigError: when the workdir belongs to another network or config,
-            or the images are not those that the network takes.
+            the images are not those that the network takes, or a field of
+            the config makes no sense.
+        ArtifactError: when the teacher's file is not readable.
     """
     strategy = distribute.strategy(config.strategy)
+    recipe.check(config.train)
     require_fit(arch, dataset.image_shape, dataset.classes)
-    claim = {"arch": arch.to_json(), "train": config.train,
-             "data": config.data, "seed": config.seed,
-             "inherited": weights is not None}
-    folder = artifacts.claim_workdir(workdir, claim)
     run_state.start(config.seed)
     loop = Loop(strategy, config.seed, progress)
     make = _training(config.train)
     work = make(arch, dataset, loop, config.train, weights)
-    Stage(folder, work, loop, {"arch": arch.id}).run(title)
+    # Only now: what was refused may be put right in the same workdir.
+    claim = {"arch": arch.to_json(), "train": config.train,
+             "data": config.data, "seed": config.seed,
+             "inherited": weights is not None}
+    folder = artifacts.claim_workdir(workdir, claim)
+    inputs = {"arch": arch.id}
+    if (teacher := recipe.option(config.train, "teacher")) is not None:
+        inputs["teacher"] = artifacts.sha256(teacher)
+    Stage(folder, work, loop, inputs).run(title)
     assert work.accuracy is not None  # the last epoch is tested
     if distribute.is_chief(strategy):
         artifacts.write_json(
@@ -217,22 +316,5 @@ def _training(config: Any) -> type[Retraining]:
     # Here: other recipes are made of `Retraining`.
     from tfnas.train.shrink_recipe import ShrinkTraining
 
-    recipes = {"sgd": Retraining, "shrink_cnn": ShrinkTraining}
-    name = config.get("recipe", "sgd")
-    if name not in recipes:
-        raise ConfigError(
-            f"`train.recipe` must be one of {tuple(recipes)}. "
-            f"Received: {name!r}"
-        )
-    return recipes[name]
-
-
-def save_model(model: keras.Model, path: str | os.PathLike) -> None:
-    """Writes a `.keras` file, which takes the place of an old one at once."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        model.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    recipes = {"standard": Retraining, "shrink_cnn": ShrinkTraining}
+    return recipes[recipe.option(config, "recipe")]

@@ -17,7 +17,6 @@ from tfnas.arch import Arch
 from tfnas.data import Dataset
 from tfnas.train import initial
 from tfnas.train import penalty
-from tfnas.train.averaging import WeightAverage
 from tfnas.train.epoch_cosine import epoch_cosine
 from tfnas.train.loop import Loop
 from tfnas.train.loop import Objective
@@ -27,7 +26,7 @@ from tfnas.train.tf1_optimizers import RMSProp
 
 
 class ShrinkTraining(Retraining):
-    """Trains with RMSProp; tests and leaves behind the averaged weights.
+    """Trains with RMSProp and L2 in the loss.
 
     Args:
         arch: The network.
@@ -43,15 +42,14 @@ class ShrinkTraining(Retraining):
         weights: Sequence[Sequence[np.ndarray]] | None = None,
     ):
         super().__init__(arch, dataset, loop, config, weights)
-        with loop.strategy.scope():
-            if weights is None:
-                initial.draw(self.model, config.initial, loop.seed)
-            self._average = WeightAverage(
-                [v.value for v in self.model.trainable_variables],
-                config.average,
-            )
         self._penalty = penalty.l2(self.model, config.l2)
-        self._train = dataclasses.replace(self._train, after=self._after)
+
+    def _draw_weights(self) -> None:
+        initial.draw(self.model, self.config.initial, self.loop.seed)
+
+    def _averaged(self) -> list[Any]:
+        """The published average leaves the moving statistics alone."""
+        return [v.value for v in self.model.trainable_variables]
 
     def _make_optimizer(self, examples: int) -> Optimizer:
         c = self.config
@@ -64,24 +62,3 @@ class ShrinkTraining(Retraining):
     def _objective(self, images, labels, draw, values) -> Objective:
         objective = super()._objective(images, labels, draw, values)
         return dataclasses.replace(objective, extra=self._penalty())
-
-    def _after(self, draw, values) -> None:
-        self._average.update(draw[1] + 1)  # the draw holds seed and step
-
-    def run_unit(self, unit: int) -> list[dict[str, Any]]:
-        """Trains for an epoch; tests the averaged weights when it is time.
-
-        After the last epoch the model keeps them.
-        """
-        tested = self._is_tested(unit)
-        records = self._train_epoch(unit)
-        if tested:
-            self._average.swap()
-            records += self._test_epoch(unit)
-            if unit + 1 < self.units:
-                self._average.swap()
-        return records
-
-    def variables(self) -> dict[str, list]:
-        """Returns the model's variables, the optimizer's, the averages."""
-        return {**super().variables(), "averages": self._average.averages}
