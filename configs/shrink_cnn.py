@@ -6,8 +6,7 @@ the file of a network that autoshrink_cnn found):
         --workdir=runs/shrink_cnn --config.data.name=folder:imagenet
 Expected: the authors report 73.9 % (A) and 75.1 % (B) top-1; we have not run
 ImageNet here. Differences: 1000 classes instead of 1001 with an empty one;
-crops of 8 to 100 % of the area instead of 75 to 100 %, one method of
-resizing, no hue, no random erasing.
+colours change in one order, one method of resizing.
 Time: the authors report 600 GPU hours. The rate is that of two devices with
 128 images each.
 

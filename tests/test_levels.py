@@ -21,7 +21,7 @@ LEVELS = [
     ["tfnas.supernets", "tfnas.derive", "tfnas.model_files"],
     ["tfnas.recurrent_model"],
     ["tfnas.train", "tfnas.export", "tfnas.applications"],
-    ["tfnas.search", "tfnas.report"],
+    ["tfnas.search", "tfnas.report", "tfnas.tuning"],
     ["tfnas.bin"],
 ]
 LEVEL_OF = {part: i for i, parts in enumerate(LEVELS) for part in parts}
@@ -52,6 +52,7 @@ LIGHT = (
     "tfnas.report.",
     "tfnas.applications.",
     "tfnas.train.recipe.",
+    "tfnas.tuning.space.",
     "tfnas.bin.",
     "tflite_bench.",
     "android_bench.",

@@ -1,0 +1,91 @@
+"""What a tuning found: the best recipe, beside the one that was given."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from tfnas import artifacts
+from tfnas.data import Dataset
+from tfnas.errors import TfnasError
+from tfnas.train import run_state
+from tfnas.train.retrain import retrain
+from tfnas.train.retrain import save_model
+from tfnas.tuning.tuner import NETWORK
+from tfnas.tuning.tuner import OBJECTIVE
+from tfnas.tuning.tuner import RecipeTuner
+
+FORMAT = "tfnas-tuned/1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """The result of a tuning.
+
+    Args:
+        best: The record of the best trial; see `RecipeTuner.records`.
+        given: Accuracy of the recipe as it was given, as long and on the
+            same images as the longest trials.
+        test_accuracy: Of the best recipe, trained on all training images.
+        overrides: Flags that give `tfnas-train` the best recipe.
+    """
+
+    best: dict[str, Any]
+    given: float
+    test_accuracy: float
+    overrides: list[str]
+
+
+def finish(
+    tuner: RecipeTuner, dataset: Dataset, workdir: pathlib.Path,
+    limits: dict[str, Any],
+) -> Outcome:
+    """Trains what stands beside the trials; writes the result.
+
+    The recipe as it was given is trained like a trial, in `given/`; the best
+    recipe on all training images, in `best/`, with its model and config.
+
+    Args:
+        tuner: After its search.
+        dataset: The images, the test images among them.
+        workdir: Folder of the tuning.
+        limits: What was asked of the networks, and what they cost.
+
+    Raises:
+        TfnasError: when no trial came to an end.
+    """
+    records = tuner.records()
+    done = [r for r in records if r[OBJECTIVE] is not None]
+    if not done:
+        raise TfnasError(
+            "no trial came to an end; the messages are in "
+            f"{workdir}/trials. Received: {len(records)} trials"
+        )
+    best = max(done, key=lambda r: (r[OBJECTIVE], r["epochs"]))
+    config = tuner.config.copy_and_resolve_references()
+    config.train.test_every = config.train.epochs
+    first = next(iter(tuner.archs))
+    arch = tuner.archs[best["values"].get(NETWORK, first)]
+    given = tuner.train(arch, config, workdir / "given", "recipe as given")
+    _, tuned = tuner.make(best["values"])
+    model, accuracy = retrain(
+        arch, tuned, workdir / "best", dataset, title="best recipe"
+    )
+    save_model(model, workdir / "best" / "model.keras")
+    arch.save(workdir / "best" / "arch.json")
+    overrides = [
+        f"--config.train.{name}={value}"
+        for name, value in best["values"].items() if name != NETWORK
+    ]
+    artifacts.write_json(
+        workdir / "result.json",
+        {
+            "format": FORMAT, "tuner": tuner.tune["tuner"],
+            "seed": tuner.config.seed, "arch_id": arch.id, "limits": limits,
+            "best": best, "given": {OBJECTIVE: given},
+            "test_accuracy": accuracy, "overrides": overrides,
+            "trials": records, "versions": run_state.versions(),
+        },
+    )
+    return Outcome(best, given, accuracy, overrides)
