@@ -39,7 +39,7 @@ def load(name, variant="imagenet"):
             "epochs": 300, "batch_size": 256, "lr": 0.05, "min_lr": 0.0,
             "momentum": 0.9, "nesterov": True, "weight_decay": 4e-5,
             "decay_vectors": False, "label_smoothing": 0.1, "dropout": 0.1,
-            "augment": "resized_crop+flip+jitter",
+            "augment": "resized_crop+flip+jitter+hue",
         }),
         ("ase_nas", {
             "epochs": 180, "momentum": 0.9, "nesterov": True,
