@@ -31,7 +31,10 @@ def test_a_tuning_reports_its_trials_and_again_without_training(
     assert first.code == 0, first.errors
     assert first.output.count("trial ") == 2
     assert "recipe as given" in first.output
-    assert "tfnas-train --config.train." in first.output
+    assert (
+        "tfnas-train --config.train." in first.output
+        or "no trial was better" in first.output
+    )
     result = artifacts.read_json(tmp_path / "result.json")
     (costs,) = result["limits"]["networks"].values()
     assert 0 < costs["size_kb"] < 100 and costs["latency_ms"] > 0
@@ -72,5 +75,5 @@ def test_two_workers_share_the_trials(program, arch, tmp_path):
     assert done.output.count("recipe as given") == 1
     trials = tmp_path / "trials"
     assert len(list(trials.glob("trial_*/train/result.json"))) == 4
-    assert (trials / "tuner0.json").exists()
-    assert (trials / "tuner1.json").exists()
+    ended = artifacts.read_json(trials / "oracle.json")["end_order"]
+    assert sorted(ended) == ["0", "1", "2", "3"]

@@ -37,7 +37,7 @@ def test_ranges_become_keras_tuners():
         config(
             space={
                 "lr": {"min": 0.01, "max": 0.1, "log": True},
-                "dropout": {"min": 0.0, "max": 0.4, "step": 0.1},
+                "dropout": {"min": 0.0, "max": 0.4},
                 "batch_size": {"min": 16, "max": 64, "step": 16},
                 "augment": {"choices": ("none", "flip")},
             }
@@ -49,7 +49,7 @@ def test_ranges_become_keras_tuners():
     }
     assert found["lr"]["sampling"] == "log"
     assert (found["lr"]["min_value"], found["lr"]["max_value"]) == (0.01, 0.1)
-    assert found["dropout"]["step"] == 0.1
+    assert found["batch_size"]["step"] == 16
     assert found["batch_size"]["max_value"] == 64
     assert isinstance(found["batch_size"]["max_value"], int)
     assert list(found["augment"]["values"]) == ["none", "flip"]
@@ -77,6 +77,7 @@ def test_the_config_that_ships_is_right(variant):
         ({"space": {"lr": {"min": 0.1}}}, r"`min` < `max`"),
         ({"space": {"lr": {"min": 0.1, "max": 0.2, "base": 2}}}, r"base"),
         ({"space": {"lr": {"min": 0.0, "max": 1.0, "log": True}}}, r"above 0"),
+        ({"space": {"lr": {"min": 0.1, "max": 1.0, "step": 0.1}}}, r"whole"),
         ({"space": {"lr": {"choices": (0.1, "a")}}}, r"of one type"),
         ({"space": {"lr": {"min": -1.0, "max": 0.1}}}, r"`train.lr` must be"),
         ({"space": {"dropout": {"choices": (0.1, 1.0)}}}, r"`train.dropout`"),

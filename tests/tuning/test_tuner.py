@@ -63,7 +63,9 @@ def test_the_result_holds_all_trials_and_the_flags_of_the_best(finished):
     assert len(scores) == 3
     assert result["best"]["val_accuracy"] == max(scores)
     lr = result["best"]["values"]["lr"]
-    assert result["overrides"] == [f"--config.train.lr={lr}"]
+    better = max(scores) > result["given"]["val_accuracy"]
+    expected = [f"--config.train.lr={lr}"] if better else []
+    assert result["overrides"] == found.overrides == expected
     assert 0 <= found.test_accuracy <= 1
     assert (folder / "best" / "model.keras").exists()
     assert "time" not in json.dumps(result)
@@ -98,6 +100,73 @@ def test_killed_in_a_trial_it_ends_the_same(
     assert len(calls) == 4  # the one that was cut off is trained again
 
 
+@pytest.mark.parametrize("kind", ["random", "bayesian", "hyperband"])
+def test_killed_between_any_two_trials_it_draws_the_same(
+    tmp_path, dataset, monkeypatch, kind
+):
+    monkeypatch.setattr(
+        tuning, "retrain", lambda arch, made, *a, **k: (None, made.train.lr)
+    )
+    made = config(kind, trials=8, epochs=3)
+    whole = make(tmp_path / "whole", dataset, made)
+    whole.search()
+    parts = tmp_path / "parts"
+    for _ in range(20):
+        part, left = make(parts, dataset, made), [2]
+
+        def killed(trial, left=left, run=part.run_trial):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            return run(trial)
+
+        monkeypatch.setattr(part, "run_trial", killed)
+        try:
+            part.search()
+        except KeyboardInterrupt:
+            continue
+        break
+    assert part.records() == whole.records()
+
+
+def test_a_trial_that_the_oracle_never_heard_of_is_drawn_again(
+    finished, tmp_path, dataset
+):
+    _, whole, _ = finished
+    tuner = make(tmp_path, dataset)
+    (tmp_path / "trials" / "trial_0").mkdir(parents=True)
+    tuner.oracle.create_trial("tuner0")
+    kept = (tmp_path / "trials" / "oracle.json").read_bytes()
+    tuner.oracle.create_trial("tuner1")
+    (tmp_path / "trials" / "oracle.json").write_bytes(kept)
+    tuner.oracle.reload()
+    assert list(tuner.oracle.trials) == ["0"]
+    values = [
+        tuner.oracle.create_trial(name).hyperparameters.values
+        for name in ("tuner0", "tuner1")
+    ]
+    assert values == [r["values"] for r in whole.records()[:2]]
+
+
+def test_the_recipe_as_given_stays_where_no_trial_beats_it(
+    tmp_path, dataset, monkeypatch
+):
+    real = tuning.retrain
+
+    def retrain(arch, made, folder, *arguments, **settings):
+        better = folder.name == "given"
+        return None, 0.9 if better else 0.1
+
+    monkeypatch.setattr(tuning, "retrain", retrain)
+    monkeypatch.setattr(outcome, "retrain", real)
+    tuner = make(tmp_path, dataset)
+    tuner.search()
+    found = outcome.finish(tuner, dataset, tmp_path, {})
+    assert found.given == 0.9 and found.overrides == []
+    used = artifacts.read_json(tmp_path / "best" / "config.json")
+    assert used["train"]["lr"] == tuner.config.train.lr
+
+
 def test_after_its_end_nothing_is_trained_again(
     finished, dataset, monkeypatch
 ):
@@ -123,9 +192,10 @@ def test_a_trial_that_diverges_is_noted_and_the_tuning_goes_on(
     monkeypatch.setattr(tuning, "retrain", retrain)
     tuner.search()
     rows = tuner.records()
-    assert [r["status"] for r in rows] == ["COMPLETED", "FAILED", "COMPLETED"]
-    assert "the loss must stay finite" in rows[1]["message"]
-    assert rows[1]["val_accuracy"] is None
+    assert [r["diverged"] for r in rows] == [
+        None, "the loss must stay finite", None
+    ]
+    assert rows[1]["val_accuracy"] == 0
 
 
 def test_where_all_diverge_there_is_no_result(tmp_path, dataset, monkeypatch):
@@ -135,7 +205,7 @@ def test_where_all_diverge_there_is_no_result(tmp_path, dataset, monkeypatch):
     monkeypatch.setattr(tuning, "retrain", retrain)
     tuner = make(tmp_path, dataset)
     tuner.search()
-    with pytest.raises(TfnasError, match="Received: 3 trials"):
+    with pytest.raises(TfnasError, match="every trial diverged.*Received: 3"):
         outcome.finish(tuner, dataset, tmp_path, {})
     assert not (tmp_path / "result.json").exists()
 

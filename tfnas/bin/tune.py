@@ -22,6 +22,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -57,6 +58,7 @@ _SEED = flags.DEFINE_integer("seed", None, "Seed, instead of the config's.")
 limits.define_limits()
 
 _CHIEF = "KERASTUNER_ORACLE_IP"
+_PARENT = "TFNAS_TUNE_PARENT"  # process that started this one
 _LOOK_S = 0.5  # between two looks at the workers
 
 
@@ -72,6 +74,8 @@ def main(argv: list[str]) -> None:
     if not role and _WORKERS.value > 1:
         _run_workers(_WORKERS.value)
         return
+    if _PARENT in os.environ:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     cli.load_tensorflow()
     from tfnas import data
     from tfnas.tuning import outcome
@@ -133,6 +137,7 @@ def _run_workers(number: int) -> None:
             env={
                 **os.environ, "KERASTUNER_TUNER_ID": name, _CHIEF: "127.0.0.1",
                 "KERASTUNER_ORACLE_PORT": str(port),
+                _PARENT: str(os.getpid()),
             },
         )
     try:
@@ -151,6 +156,13 @@ def _run_workers(number: int) -> None:
             process.wait()
 
 
+def _end_with_parent() -> None:
+    """Ends a worker whose parent was killed: it may be started again."""
+    while os.getppid() == int(os.environ[_PARENT]):
+        time.sleep(_LOOK_S)
+    os._exit(1)
+
+
 def _report(result: dict[str, Any], folder: pathlib.Path) -> None:
     """Prints the trials, best first, and what to do with the best."""
     done = [r for r in result["trials"] if r["val_accuracy"] is not None]
@@ -163,16 +175,19 @@ def _report(result: dict[str, Any], folder: pathlib.Path) -> None:
             f"trial {row['trial']}: {100 * row['val_accuracy']:.2f} % after "
             f"{row['epochs']} epochs ({values})"
         )
-    failed = len(result["trials"]) - len(done)
-    if failed:
-        print(f"{failed} trials failed; {folder}/result.json says why")
+    diverged = sum(r["diverged"] is not None for r in result["trials"])
+    if diverged:
+        print(f"{diverged} trials diverged; {folder}/result.json says how")
     given = result["given"]["val_accuracy"]
     print(
-        f"recipe as given: {100 * given:.2f} %; the best on the test images, "
-        f"trained on all training images: {100 * result['test_accuracy']:.2f} "
-        f"% ({folder}/best/model.keras)"
+        f"recipe as given: {100 * given:.2f} %; the better one on the test "
+        "images, trained on all training images: "
+        f"{100 * result['test_accuracy']:.2f} % ({folder}/best/model.keras)"
     )
-    print("tfnas-train " + " ".join(result["overrides"]))
+    if result["overrides"]:
+        print("tfnas-train " + " ".join(result["overrides"]))
+    else:
+        print("no trial was better than the recipe as given")
 
 
 def entry() -> None:

@@ -24,11 +24,13 @@ class Outcome:
     """The result of a tuning.
 
     Args:
-        best: The record of the best trial; see `RecipeTuner.records`.
+        best: The record of the best of the longest trials; see
+            `RecipeTuner.records`.
         given: Accuracy of the recipe as it was given, as long and on the
-            same images as the longest trials.
+            same images as those.
         test_accuracy: Of the best recipe, trained on all training images.
-        overrides: Flags that give `tfnas-train` the best recipe.
+        overrides: Flags that give `tfnas-train` the best recipe; none where
+            no trial was better than the recipe as given.
     """
 
     best: dict[str, Any]
@@ -57,18 +59,22 @@ def finish(
     """
     records = tuner.records()
     done = [r for r in records if r[OBJECTIVE] is not None]
-    if not done:
+    if all(r["diverged"] for r in done):
         raise TfnasError(
-            "no trial came to an end; the messages are in "
-            f"{workdir}/trials. Received: {len(records)} trials"
+            "every trial diverged; lower rates may help. Received: "
+            f"{len(records)} trials in {workdir}/trials"
         )
-    best = max(done, key=lambda r: (r[OBJECTIVE], r["epochs"]))
+    longest = max(r["epochs"] for r in done)
+    best = max(
+        (r for r in done if r["epochs"] == longest), key=lambda r: r[OBJECTIVE]
+    )
     config = tuner.config.copy_and_resolve_references()
     config.train.test_every = config.train.epochs
     first = next(iter(tuner.archs))
     arch = tuner.archs[best["values"].get(NETWORK, first)]
     given = tuner.train(arch, config, workdir / "given", "recipe as given")
-    _, tuned = tuner.make(best["values"])
+    better = best[OBJECTIVE] > given
+    tuned = tuner.make(best["values"])[1] if better else config
     model, accuracy = retrain(
         arch, tuned, workdir / "best", dataset, title="best recipe"
     )
@@ -76,7 +82,8 @@ def finish(
     arch.save(workdir / "best" / "arch.json")
     overrides = [
         f"--config.train.{name}={value}"
-        for name, value in best["values"].items() if name != NETWORK
+        for name, value in best["values"].items()
+        if better and name != NETWORK
     ]
     artifacts.write_json(
         workdir / "result.json",

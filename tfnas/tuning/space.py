@@ -2,8 +2,8 @@
 
 The `tune` section of a config says it; where a config has none, or leaves
 fields out, `DEFAULTS` stands in. `space` maps a field of the `train` section
-to `{"choices": [...]}`, or to `{"min", "max"}` with `log` or `step` where
-wanted; two whole numbers are a range of whole numbers.
+to `{"choices": [...]}`, or to `{"min", "max"}`, with `log` where wanted; two
+whole numbers are a range of whole numbers and may have a `step`.
 """
 
 from __future__ import annotations
@@ -123,6 +123,11 @@ def _check_range(place: str, spec: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"`{place}` must be `choices`, or numbers `min` < `max` with "
             f"`log` or `step`. Received: {dict(spec)}"
+        )
+    if "step" in spec and {type(v) for v in numbers} != {int}:
+        raise ConfigError(
+            f"`{place}.step` is for whole numbers; other steps are `choices`. "
+            f"Received: {dict(spec)}"
         )
     if spec.get("log") and not numbers[0] > 0:
         raise ConfigError(

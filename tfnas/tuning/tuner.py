@@ -11,13 +11,15 @@ from __future__ import annotations
 import dataclasses
 import gc
 import pathlib
+import shutil
+import time
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import keras_tuner
-from absl import logging
+import numpy as np
 from keras_tuner.engine import base_tuner
 
 from tfnas import artifacts
@@ -31,7 +33,8 @@ OBJECTIVE = "val_accuracy"
 NETWORK = "network"  # the hyper-parameter, where there are several
 _EPOCHS = "tuner/epochs"  # Hyperband's name for the length of a trial
 _PROJECT = "trials"
-_NO_LIMIT = 10**9
+_DIVERGED = "diverged.json"  # in the folder of a trial: what went wrong
+_PAUSE_S = 0.1  # before a worker asks for a trial, maybe again
 
 
 class _Kept:
@@ -51,13 +54,26 @@ class _Kept:
         )
         artifacts.write_json(folder / "trial.json", trial.get_state())
 
+    def reload(self) -> None:
+        super().reload()  # type: ignore[misc]
+        # In the order of their start: sums depend on it in the last bits. A
+        # kill between the file of a new trial and the oracle's leaves one that
+        # the oracle knows nothing of; it will be drawn again.
+        oracle: Any = self
+        oracle.trials = {i: oracle.trials[i] for i in oracle.start_order}
+
 
 class _Hyperband(_Kept, keras_tuner.oracles.HyperbandOracle):
     pass
 
 
 class _Bayesian(_Kept, keras_tuner.oracles.BayesianOptimizationOracle):
-    pass
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        # Its random state is not among what it saves.
+        self._random_state = np.random.RandomState(
+            [self.seed, len(self.trials)]
+        )
+        return super().populate_space(trial_id)
 
 
 class _Random(_Kept, keras_tuner.oracles.RandomSearchOracle):
@@ -85,8 +101,6 @@ def make_oracle(
         "allow_new_entries": False,
         "tune_new_entries": True,
         "seed": seed + 1,  # KerasTuner takes 0 for no seed
-        # A recipe that diverges is a result; any number may.
-        "max_consecutive_failed_trials": _NO_LIMIT,
     }
     if tune["tuner"] == "hyperband":
         return _Hyperband(
@@ -133,25 +147,39 @@ class RecipeTuner(base_tuner.BaseTuner):
             self.oracle.save()
         artifacts.write_json(self._get_tuner_fname(), self.get_state())
 
+    def _get_tuner_fname(self) -> str:
+        # One for all: a tuning goes on with any number of workers.
+        return str(pathlib.Path(self.project_dir) / "tuner.json")
+
+    def pre_create_trial(self) -> None:
+        time.sleep(_PAUSE_S)
+
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict:
         """Trains a trial; returns its accuracy on the images held back.
 
+        A training that diverges has accuracy 0: KerasTuner learns nothing
+        from a trial that failed, and waits for it in Hyperband.
+
         Raises:
-            FailedTrialError: when the training diverges.
             FatalError: when anything else goes wrong; the tuning ends.
         """
         arch, config = self.make(trial.hyperparameters.values)
-        folder = pathlib.Path(self.get_trial_dir(trial.trial_id)) / "train"
+        folder = pathlib.Path(self.get_trial_dir(trial.trial_id))
         try:
             accuracy = self.train(
-                arch, config, folder, f"trial {trial.trial_id}"
+                arch, config, folder / "train", f"trial {trial.trial_id}"
             )
         except Diverged as error:
-            raise keras_tuner.errors.FailedTrialError(str(error)) from error
+            accuracy = 0.0
+            artifacts.write_json(folder / _DIVERGED, {"message": str(error)})
         except Exception as error:
             raise keras_tuner.errors.FatalError(str(error)) from error
-        logging.info("trial %s: %.4f", trial.trial_id, accuracy)
         return {OBJECTIVE: accuracy}
+
+    def on_trial_end(self, trial: Any) -> None:
+        super().on_trial_end(trial)
+        folder = pathlib.Path(self.get_trial_dir(trial.trial_id)) / "train"
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
     def train(
         self, arch: Arch, config: Any, folder: pathlib.Path, title: str
@@ -189,10 +217,13 @@ class RecipeTuner(base_tuner.BaseTuner):
             self.oracle.trials.values(), key=lambda t: t.trial_id
         ):
             values = trial.hyperparameters.values
+            path = pathlib.Path(self.get_trial_dir(trial.trial_id)) / _DIVERGED
+            message = None
+            if path.exists():
+                message = artifacts.read_json(path)["message"]
             rows.append(
                 {
                     "trial": trial.trial_id,
-                    "status": trial.status,
                     "epochs": int(
                         values.get(_EPOCHS, self.config.train.epochs)
                     ),
@@ -201,13 +232,7 @@ class RecipeTuner(base_tuner.BaseTuner):
                         if not name.startswith("tuner/")
                     },
                     OBJECTIVE: trial.score,
-                    "message": _last_line(trial.message),
+                    "diverged": message,
                 }
             )
         return rows
-
-
-def _last_line(message: str | None) -> str | None:
-    """Returns what an error said, without its trace."""
-    lines = (message or "").strip().splitlines()
-    return lines[-1] if lines else None
