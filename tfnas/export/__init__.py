@@ -8,6 +8,7 @@ from tfnas.export.classifiers import image_shape
 from tfnas.export.evaluate import accuracy
 from tfnas.export.inspection import describe
 from tfnas.export.inspection import require_int8
+from tfnas.export.inspection import require_integers
 from tfnas.export.language import KerasStepper
 from tfnas.export.language import Stepper
 from tfnas.export.language import TFLiteStepper
@@ -41,6 +42,7 @@ __all__ = [
     "parity",
     "perplexity",
     "require_int8",
+    "require_integers",
     "step_parity",
     "to_step_tflite",
     "to_tflite",

@@ -38,11 +38,23 @@ def describe(blob: bytes) -> dict[str, Any]:
 def require_int8(blob: bytes, float_io: bool = False) -> None:
     """Makes sure that a `.tflite` model computes in int8 from end to end.
 
-    Every tensor that an op reads or writes must be int8. Constants may be
-    int32: biases, and arguments such as axes and paddings.
+    See `require_integers`.
+    """
+    require_integers(blob, "int8", float_io)
+
+
+def require_integers(
+    blob: bytes, activations: str = "int8", float_io: bool = False
+) -> None:
+    """Makes sure that a `.tflite` model computes in integers only.
+
+    Every tensor that an op computes or is fed must be of one type. Constants
+    may also be int8 (weights) and int32 (biases, and arguments such as axes
+    and paddings); int64 are the biases of int16 activations.
 
     Args:
         blob: content of a `.tflite` file.
+        activations: the type of what is computed, `"int8"` or `"int16"`.
         float_io: whether the model may take and give float32, with one op
             at either end that converts.
 
@@ -53,6 +65,9 @@ def require_int8(blob: bytes, float_io: bool = False) -> None:
     ops = _ops(interpreter)
     given = [t["index"] for t in interpreter.get_input_details()]
     computed = {*given, *(i for op in ops for i in op["outputs"])}
+    constants = {"int8", "int32", activations}
+    if activations == "int16":
+        constants.add("int64")
     outside = set()
     if float_io:
         outputs = interpreter.get_output_details()
@@ -66,18 +81,16 @@ def require_int8(blob: bytes, float_io: bool = False) -> None:
             ("output", op["outputs"], op["result_types"]),
         )
         for index, dtype in _names(indices, dtypes)
-        if not _is_allowed(dtype, index in computed)
+        if dtype not in (
+            (activations,) if index in computed else constants
+        )
         and not (index in outside and dtype == "float32")
     ]
     if wrong:
         raise ExportError(
-            "Expected ops on int8 tensors only. Received:\n  "
+            f"Expected ops on {activations} tensors only. Received:\n  "
             + "\n  ".join(sorted(set(wrong)))
         )
-
-
-def _is_allowed(dtype: str, computed: bool) -> bool:
-    return dtype == "int8" or (dtype == "int32" and not computed)
 
 
 def _names(indices: Any, dtypes: Any) -> list[tuple[int, str]]:
