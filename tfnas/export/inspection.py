@@ -25,11 +25,11 @@ def describe(blob: bytes) -> dict[str, Any]:
         ArtifactError: if the bytes are no such model.
     """
     plain = open_interpreter(blob, delegate=False)
-    delegated = _count(op["op_name"] for op in _ops(open_interpreter(blob)))
+    delegated = _count(op["op_name"] for op in list_ops(open_interpreter(blob)))
     dtypes = (np.dtype(t["dtype"]).name for t in plain.get_tensor_details())
     return {
         "size_bytes": len(blob),
-        "ops": _count(op["op_name"] for op in _ops(plain)),
+        "ops": _count(op["op_name"] for op in list_ops(plain)),
         "tensor_dtypes": _count(dtypes),
         "delegate_nodes": delegated.get("DELEGATE", 0),
     }
@@ -62,9 +62,9 @@ def require_integers(
         ExportError: if an op is otherwise; the message lists all of them.
     """
     interpreter = open_interpreter(blob, delegate=False)
-    ops = _ops(interpreter)
+    operators = list_ops(interpreter)
     given = [t["index"] for t in interpreter.get_input_details()]
-    computed = {*given, *(i for op in ops for i in op["outputs"])}
+    computed = {*given, *(i for op in operators for i in op["outputs"])}
     constants = {"int8", "int32", activations}
     if activations == "int16":
         constants.add("int64")
@@ -75,7 +75,7 @@ def require_integers(
 
     wrong = [
         f"{op['op_name']}: {dtype} {role}"
-        for op in ops
+        for op in operators
         for role, indices, dtypes in (
             ("input", op["inputs"], op["operand_types"]),
             ("output", op["outputs"], op["result_types"]),
@@ -102,7 +102,8 @@ def _names(indices: Any, dtypes: Any) -> list[tuple[int, str]]:
     ]
 
 
-def _ops(interpreter: Any) -> list[dict[str, Any]]:
+def list_ops(interpreter: Any) -> list[dict[str, Any]]:
+    """Returns the operators of an open model in the order they run."""
     # The runtime has no public way to list the ops of a model.
     return interpreter._get_ops_details()
 

@@ -139,7 +139,10 @@ def run_converter(converter: Any) -> bytes:
     try:
         return converter.convert()
     except Exception as error:  # the converter's own class is private
-        raise ExportError(f"TFLite cannot hold this model: {error}") from error
+        # The converter says the same of every layer of a kind.
+        lines = dict.fromkeys(str(error).strip().splitlines())
+        reason = "\n".join(lines)
+        raise ExportError(f"TFLite cannot hold this model: {reason}") from error
 
 
 def _calibration_images(
