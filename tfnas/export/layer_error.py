@@ -83,8 +83,7 @@ def layer_errors(
         expected = keras.tree.flatten(probe(image[None], training=False))
         interpreter.set_tensor(given["index"], quantize(image[None], given))
         interpreter.invoke()
-        pairs = zip([given["index"], *layer_of], [image, *expected], strict=True)
-        for index, tensor in pairs:
+        for index, tensor in zip(noise, [image, *expected], strict=True):
             want = np.asarray(tensor, np.float64)
             got = dequantize(interpreter.get_tensor(index), details[index])
             noise[index] += float(np.sum((got.reshape(want.shape) - want) ** 2))

@@ -23,7 +23,7 @@ _CONVOLUTIONS = ("conv", "depthwise", "dense")
 _PASSES = ("pad", "flatten", "max_pool", "concat")
 # An average keeps the scale of what it averages.
 _SAME_RANGE = (*_PASSES, "avg_pool")
-_CLIPS = ("relu", "relu6")
+_CLIPS = ("relu", "relu6", "shift")
 # The runtime fixes the scales of these.
 FIXED = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
 _KNOWN = {
@@ -74,7 +74,9 @@ def place(arch: Arch) -> Placement:
     placed = {IMAGE: groups[IMAGE]}
     fixed = {}
     for step in steps:
-        if step.kind in _PASSES or step.fn == "inner" or _melts(step, users):
+        if step.kind in _PASSES or step.fn in ("inner", "shift"):
+            continue
+        if _melts(step, users):
             continue
         placed[step.name] = groups[step.name]
         if step.fn in FIXED:
@@ -117,7 +119,7 @@ def _expand(node: Node, name: str, inputs: tuple[str, ...]) -> list[_Step]:
     """Returns the layers of a node; hard activations are of several.
 
     The converter makes one operator of a hard swish, so nothing inside is
-    rounded.
+    rounded. The sum in a hard sigmoid becomes part of a bias.
     """
     fn = node.attrs.get("fn", "")
     if fn not in ("hard_sigmoid", "hard_swish"):
@@ -125,7 +127,7 @@ def _expand(node: Node, name: str, inputs: tuple[str, ...]) -> list[_Step]:
     shift, clip, scale = (f"{name}_{p}" for p in ("shift", "clip", "scale"))
     whole = fn == "hard_swish"
     steps = [
-        _Step(shift, "act", "inner", inputs),
+        _Step(shift, "act", "inner" if whole else "shift", inputs),
         _Step(clip, "act", "inner" if whole else "hard", (shift,)),
         _Step(scale, "act", "inner" if whole else "hard", (clip,)),
     ]

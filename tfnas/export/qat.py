@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,8 +65,6 @@ def _environment_kept() -> Iterator[None]:
 with _environment_kept(), quiet():
     import tensorflow_model_optimization as tfmot
     import tf_keras
-
-_toolkit = tfmot.quantization.keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +123,7 @@ def quantize_aware(
             quantization knows (`nasbench201`).
         Diverged: when the loss is no longer finite.
     """
+    api = tfmot.quantization.keras
     settings = settings or FineTuning()
     placement = place(arch)
     twin = _twin(model, arch, dataset, rounded=True)
@@ -139,13 +137,15 @@ def quantize_aware(
         ranges[group] = placement.fixed.get(group, (low, high))
 
     def annotate(layer: Any) -> Any:
-        config = _Rounding(*ranges.get(placement.groups.get(layer.name), ()))
-        return _toolkit.quantize_annotate_layer(layer, config)
+        config = _Rounding()
+        if layer.name in placement.groups:
+            config = _Rounding(*ranges[placement.groups[layer.name]])
+        return api.quantize_annotate_layer(layer, config)
 
     custom = {"_Rounding": _Rounding}
-    with quiet(), _toolkit.quantize_scope(custom):
+    with quiet(), api.quantize_scope(custom):
         annotated = tf_keras.models.clone_model(twin, clone_function=annotate)
-        quantized = _toolkit.quantize_apply(annotated, _AsAnnotated())
+        quantized = api.quantize_apply(annotated, _AsAnnotated())
     for layer in quantized.layers:
         inner = getattr(layer, "layer", layer)
         if isinstance(inner, tf_keras.layers.BatchNormalization):
@@ -389,15 +389,21 @@ def _observe(
         )
 
     size = min(_CALIBRATION_BATCH, len(images))
-    batches = np.split(images[: len(images) // size * size], len(images) // size)
-    means = np.mean([extremes(tf.constant(b)) for b in batches], axis=0)
+    batches = len(images) // size
+    means = np.mean(
+        [
+            extremes(tf.constant(batch))
+            for batch in np.split(images[: batches * size], batches)
+        ],
+        axis=0,
+    )
     return {
         name: (float(low), float(high))
         for name, (low, high) in zip(names, means, strict=True)
     }
 
 
-class _Kernel(_toolkit.quantizers.Quantizer):
+class _Kernel(tfmot.quantization.keras.quantizers.Quantizer):
     """Rounds a kernel symmetrically, with a scale for each output channel.
 
     A dense kernel has one scale, as the converter wants it.
@@ -433,7 +439,7 @@ class _Kernel(_toolkit.quantizers.Quantizer):
         return {"layer": self._layer}
 
 
-class _FixedRange(_toolkit.quantizers.Quantizer):
+class _FixedRange(tfmot.quantization.keras.quantizers.Quantizer):
     """Rounds a tensor to 256 levels of a range."""
 
     def __init__(self, low: float, high: float):
@@ -461,7 +467,7 @@ _KERNELS = {
 }
 
 
-class _Rounding(_toolkit.QuantizeConfig):
+class _Rounding(tfmot.quantization.keras.QuantizeConfig):
     """What is rounded in a layer: its kernel if it has one, and its output.
 
     Args:
@@ -499,13 +505,15 @@ class _Rounding(_toolkit.QuantizeConfig):
         return {"low": self._low, "high": self._high}
 
 
-class _AsAnnotated(_toolkit.default_8bit.Default8BitQuantizeScheme):
+class _AsAnnotated(
+    tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme
+):
     """Rounds what is annotated and looks for no patterns of its own."""
 
     def get_layout_transformer(self) -> Any:
         return _NoTransform()
 
 
-class _NoTransform(_toolkit.QuantizeLayoutTransform):
+class _NoTransform(tfmot.quantization.keras.QuantizeLayoutTransform):
     def apply(self, model: Any, layer_quantize_map: dict) -> tuple[Any, dict]:
         return model, layer_quantize_map

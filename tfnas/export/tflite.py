@@ -150,8 +150,8 @@ def _calibration_images(
 ) -> list[np.ndarray]:
     if representative is None:
         raise ConfigError(
-            f"{quantize} needs `representative` images, which show the range of "
-            "every tensor. Received: representative=None"
+            f"{quantize} needs `representative` images, which show the range "
+            "of every tensor. Received: representative=None"
         )
     images = [
         image[None]
