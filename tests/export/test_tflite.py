@@ -135,6 +135,22 @@ def test_int8_with_float_ends_gives_the_same_logits(resnet):
         export.require_int8(blob)
 
 
+def test_int16_activations_lose_next_to_nothing(resnet):
+    blob = export.to_tflite(resnet.model, "int16x8", CALIBRATION)
+    export.require_integers(blob, "int16")
+    network = export.TFLiteClassifier(blob)
+    logits = resnet.model(IMAGES, training=False).numpy()
+    fine = np.abs(network.predict(IMAGES) - logits).mean()
+    coarse = export.parity(resnet.model, resnet.int8, IMAGES).mean_abs
+    assert fine < 0.5 * coarse
+    with pytest.raises(ExportError, match="CONV_2D: int16 input"):
+        export.require_int8(blob)
+    floats = export.to_tflite(resnet.model, "int16x8", CALIBRATION, "float32")
+    export.require_integers(floats, "int16", float_io=True)
+    with pytest.raises(ConfigError, match="io='int8'"):
+        export.to_tflite(resnet.model, "int16x8", CALIBRATION, "int8")
+
+
 def test_smaller_weights_make_smaller_files(resnet):
     whole = resnet.float32
     half = export.to_tflite(resnet.model, "float16")

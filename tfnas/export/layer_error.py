@@ -128,7 +128,7 @@ def _match(
     for op in list_ops(interpreter):
         if op["op_name"] in _CONVERTS and op["outputs"][0] == result:
             last.add(op["inputs"][0])
-    found: dict[int, str] = {}
+    found: dict[str, int] = {}
     for op in list_ops(interpreter):
         if op["op_name"] in _CONVERTS:
             continue
@@ -143,8 +143,9 @@ def _match(
         if index in last:
             names.append(model.layers[-1].name)
         if names:
-            found[index] = max(names, key=order.__getitem__)
-    return found
+            # What is inside of a layer comes before its output.
+            found[max(names, key=order.__getitem__)] = index
+    return {index: name for name, index in found.items()}
 
 
 def _layer_names(scope: str) -> tuple[str, ...]:
