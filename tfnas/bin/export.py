@@ -9,7 +9,8 @@ The file itself carries labels, normalisation and the architecture's id.
 
 `--fine_tune=` trains the network on before: for int8 (`qat`), for zeros
 (`prune`), or for few values (`cluster`). For that it must be known what the
-model is made of: `arch.json` beside it, or `--arch`.
+model is made of: from `arch.json` beside it, from the workdir of its training,
+or from `--arch`.
 
 A language model becomes the function of one step, with its state as an input
 and an output (`--quantize=dynamic --data=ptb:DIR`, say).
@@ -21,6 +22,7 @@ from typing import Any
 
 from absl import flags
 
+from tfnas import artifacts
 from tfnas import cli
 from tfnas.arch import Arch
 from tfnas.bin import configs
@@ -37,7 +39,7 @@ _ARCH = flags.DEFINE_string(
     "arch",
     None,
     "JSON file of a network. Beside --model, what that is made of (default: "
-    "arch.json in its folder); alone, a network to convert with random "
+    "as its folder says); alone, a network to convert with random "
     "weights: to time it, say.",
 )
 _QUANTIZE = flags.DEFINE_enum(
@@ -122,7 +124,6 @@ def main(argv: list[str]) -> None:
     del argv
     _check_flags()
     cli.load_tensorflow()
-    from tfnas import artifacts
     from tfnas import export
 
     model, arch = _read_model()
@@ -199,18 +200,26 @@ def _read_model() -> tuple[Any, Arch | None]:
     from tfnas.ops.recurrent import is_language_model
     from tfnas.recurrent_model import build_language_model
 
-    path = _ARCH.value
     if _MODEL.value is not None:
-        beside = pathlib.Path(_MODEL.value).with_name("arch.json")
-        if path is None and beside.exists():
-            path = beside
         model = export.load_keras(_MODEL.value)
-        return model, None if path is None else Arch.load(path)
+        if _ARCH.value is not None:
+            return model, Arch.load(_ARCH.value)
+        return model, _arch_beside(pathlib.Path(_MODEL.value))
     keras.utils.set_random_seed(_SEED.value)
-    arch = Arch.load(path)
+    arch = Arch.load(_ARCH.value)
     if is_language_model(arch):
         return build_language_model(arch, seed=_SEED.value), arch
     return derive.build_model(arch), arch
+
+
+def _arch_beside(model: pathlib.Path) -> Arch | None:
+    """Returns what a model is made of, from the files in its folder."""
+    path = model.with_name("arch.json")
+    if path.exists():
+        return Arch.load(path)
+    path = model.with_name("config.json")  # of a training
+    found = artifacts.read_json(path).get("arch") if path.exists() else None
+    return None if found is None else Arch.from_json(found, str(path))
 
 
 def _arch_id(model: Any, arch: Arch | None) -> str | None:
@@ -295,7 +304,6 @@ def _time(float32: bytes, blob: bytes) -> dict[str, Any]:
 
 def _export_language(model: Any) -> None:
     """Writes a language model's step and prints one line about it."""
-    from tfnas import artifacts
     from tfnas import export
 
     for name, value in (
