@@ -15,10 +15,6 @@ Example:
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import os
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -34,6 +30,9 @@ from tfnas.derive import build_model
 from tfnas.derive import require_fit
 from tfnas.errors import ConfigError
 from tfnas.errors import Diverged
+from tfnas.export.fine_tuning import FineTuning
+from tfnas.export.fine_tuning import copy_weights
+from tfnas.export.fine_tuning import environment_kept
 from tfnas.export.inspection import require_int8
 from tfnas.export.placement import IMAGE
 from tfnas.export.placement import place
@@ -44,57 +43,13 @@ _CALIBRATION_IMAGES = 256
 _CALIBRATION_BATCH = 32
 _MOMENTUM = 0.9
 _UPDATES = 50  # of the mask while a network is pruned
-# Depthwise kernels are left alone: the toolkit neither prunes nor clusters
-# them, and they are small.
+# The toolkit neither prunes nor clusters depthwise kernels.
 _WIDE = ("Conv2D", "Dense")
 
 
-@contextlib.contextmanager
-def _environment_kept() -> Iterator[None]:
-    """Undoes the switch to legacy Keras that the toolkit makes for good."""
-    name = "TF_USE_LEGACY_KERAS"
-    before = os.environ.get(name)
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
-        if before is not None:
-            os.environ[name] = before
-
-
-with _environment_kept(), quiet():
+with environment_kept(), quiet():
     import tensorflow_model_optimization as tfmot
     import tf_keras
-
-
-@dataclasses.dataclass(frozen=True)
-class FineTuning:
-    """How a trained network is trained on: SGD on a cosine down to zero.
-
-    Args:
-        epochs: Passes over the training images.
-        lr: Learning rate of the first step; some hundredth of that of the
-            training.
-        batch_size: Images of a step.
-        augment: As in `train.augment` of a config.
-        seed: Of the order of the images and of their augmentation.
-        progress: Whether to show a progress bar on a terminal.
-    """
-
-    epochs: int = 3
-    lr: float = 1e-3
-    batch_size: int = 64
-    augment: str = "none"
-    seed: int = 0
-    progress: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "lr", "batch_size"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(
-                    f"`{name}` of a fine-tuning must be above 0. "
-                    f"Received: {name}={getattr(self, name)}"
-                )
 
 
 def quantize_aware(
@@ -220,7 +175,7 @@ def prune(
         )
     settings = settings or FineTuning()
     twin = _twin(model, arch, dataset)
-    steps = _steps(dataset, settings)
+    steps = settings.steps(dataset)
     end = max(1, 2 * steps // 3)
     schedule = tfmot.sparsity.keras.PolynomialDecay(
         0.0, sparsity, begin_step=0, end_step=end,
@@ -247,7 +202,7 @@ def cluster(
 ) -> Any:
     """Trains a network on while the weights of a layer share few values.
 
-    Kernels of depthwise convolutions are left as they are, trained on.
+    Kernels of depthwise convolutions are trained on as they are.
 
     Args:
         model: The trained Keras model.
@@ -304,44 +259,22 @@ def _twin(
         x = tf_keras.layers.Activation("linear", name=IMAGE)(image)
         x = apply_blocks(arch, len(arch.blocks), x, tf_keras)
         twin = tf_keras.Model(image, x, name=f"tfnas_{arch.id}")
-    _copy_weights(model, twin, arch)
+    copy_weights(model, twin, arch)
     return twin
 
 
 def _back(twin: Any, arch: Arch) -> keras.Model:
     """Returns the network in Keras with the weights of its twin."""
     model = build_model(arch)
-    _copy_weights(twin, model, arch)
+    copy_weights(twin, model, arch)
     return model
-
-
-def _copy_weights(source: Any, target: Any, arch: Arch) -> None:
-    there = {layer.name: layer for layer in source.layers}
-    for layer in target.layers:
-        if not layer.weights:
-            continue
-        found = there.get(layer.name)
-        values = found.get_weights() if found is not None else []
-        shapes = [tuple(v.shape) for v in layer.weights]
-        if [v.shape for v in values] != shapes:
-            raise ConfigError(
-                f"Expected the model of network {arch.id}, with a layer "
-                f"{layer.name} of {shapes}. Received: "
-                f"{[v.shape for v in values] or 'a model without it'}"
-            )
-        layer.set_weights(values)
-
-
-def _steps(dataset: Dataset, settings: FineTuning) -> int:
-    batches = dataset.train.num_batches(settings.batch_size)
-    return batches * settings.epochs
 
 
 def _fit(
     model: Any, dataset: Dataset, settings: FineTuning, callbacks: list[Any]
 ) -> None:
     """Trains a model of legacy Keras on the training images."""
-    total = _steps(dataset, settings)
+    total = settings.steps(dataset)
     schedule = tf_keras.optimizers.schedules.CosineDecay(settings.lr, total)
     model.compile(
         tf_keras.optimizers.SGD(schedule, _MOMENTUM, nesterov=True),
@@ -418,9 +351,7 @@ class _Kernel(tfmot.quantization.keras.quantizers.Quantizer):
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict:
         return {}
 
-    def __call__(
-        self, inputs: Any, training: Any, weights: Any, **kwargs: Any
-    ) -> tf.Tensor:
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
         shape = inputs.shape
         if self._layer == "DepthwiseConv2D":  # the channels go last
             inputs = tf.reshape(inputs, (*shape[:2], 1, shape[2]))
@@ -448,9 +379,7 @@ class _FixedRange(tfmot.quantization.keras.quantizers.Quantizer):
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict:
         return {}
 
-    def __call__(
-        self, inputs: Any, training: Any, weights: Any, **kwargs: Any
-    ) -> tf.Tensor:
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> tf.Tensor:
         return tf.quantization.fake_quant_with_min_max_args(
             inputs, self._low, self._high, num_bits=8
         )
