@@ -33,8 +33,9 @@ def to_tflite(
         quantize: `"none"`; `"float16"` stores the weights in half the space;
             `"dynamic"` stores them as int8 and computes partly in float;
             `"int8"` computes in int8 from end to end; `"int16x8"` in int16
-            with int8 weights, which loses next to nothing and is slow where
-            a phone has no kernels for it.
+            with int8 weights: what is lost then is the rounding of the
+            weights alone. It is slow where a device has no kernels for it,
+            and TFLite cannot do it to a hard swish.
         representative: for `"int8"` and `"int16x8"`, images as the network
             will see them (normalised): an array `(n, height, width,
             channels)`, or an iterable of images, of batches, or of (batch,
