@@ -5,6 +5,8 @@ import numpy as np
 
 from tfnas import derive
 from tfnas import spaces
+from tfnas.arch import Arch
+from tfnas.arch import Block
 
 RNG = np.random.default_rng
 
@@ -15,8 +17,13 @@ def random_network(space, seed=0):
     Its batch norms have scales, offsets and statistics of their own, as
     after training.
     """
+    return random_weights(spaces.get(space).sample(seed), seed)
+
+
+def random_weights(arch, seed=0):
+    """Returns such a network of any architecture for 32 px."""
     keras.utils.set_random_seed(seed)
-    model = derive.build_model(spaces.get(space).sample(seed))
+    model = derive.build_model(arch)
     rng = RNG(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -25,7 +32,9 @@ def random_network(space, seed=0):
             layer.beta.assign(rng.normal(0, 0.2, shape))
             layer.moving_mean.assign(rng.normal(0, 0.2, shape))
             layer.moving_variance.assign(rng.uniform(0.8, 1.6, shape))
-    mean = np.mean(model(coloured_images(100, seed=1), training=False), axis=0)
+    size = model.input_shape[1]
+    images = coloured_images(100, seed=1, size=size)
+    mean = np.mean(model(images, training=False), axis=0)
     model.layers[-1].bias.assign_sub(mean)
     return model
 
@@ -35,3 +44,32 @@ def coloured_images(n, seed, size=32):
     colours = RNG(seed).normal(0, 1, (n, 1, 1, 3))
     noise = RNG([seed, 1]).normal(0, 0.5, (n, size, size, 3))
     return (colours + noise).astype(np.float32)
+
+
+def _block(op, inputs, outputs, stride=1, **attrs):
+    return Block(op, inputs, outputs, stride, attrs=attrs)
+
+
+# Layers of all kinds that the four spaces of convolutional networks have.
+ALL_KINDS = Arch(
+    (
+        _block("conv", 3, 8, 2, k=3, act="hard_swish"),
+        _block("mbconv_se", 8, 8, k=3, e=2, act="hard_swish"),
+        _block("mbconv", 8, 16, 2, k=3, e=2),
+        _block("shrink_cell", 16, 16, graph="sep.sep.conv:0-1.0-2", f=8),
+        _block("cell", 16, 16, 2, cell="1.1.1.5.2.3.1.1.5", e=2, act="swish"),
+        _block("pooled_conv", 16, 32),
+        _block("classifier", 32, 10),
+    ),
+    (16, 16, 3),
+    10,
+)
+SMALL = Arch(
+    (
+        _block("conv", 3, 16, 2, k=3),
+        _block("mbconv", 16, 16, k=3, e=1),
+        _block("classifier", 16, 10),
+    ),
+    (16, 16, 3),
+    10,
+)

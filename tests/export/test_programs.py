@@ -6,9 +6,14 @@ import re
 import subprocess
 import sys
 
+import keras
 import pytest
 
+from tests.export import networks
 from tests.export.networks import random_network
+from tfnas import artifacts
+from tfnas import data
+from tfnas import export
 from tfnas import spaces
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -53,8 +58,28 @@ def _run(folder, program, *args):
     )
 
 
-def test_export_prints_one_line_of_facts(workdir):
-    (line,) = (workdir / "export.txt").read_text().splitlines()
+@pytest.fixture(scope="module")
+def trained(workdir):
+    """A folder with a network that tells digits apart, and its arch."""
+    folder = workdir / "trained"
+    digits = data.load({"name": "digits", "image_size": 16})
+    model = networks.random_weights(networks.SMALL)
+    model.compile(
+        keras.optimizers.Adam(0.02),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    model.fit(*digits.train.arrays(), epochs=8, verbose=0)
+    assert export.accuracy(model, digits.test) > 0.4
+    folder.mkdir()
+    model.save(folder / "model.keras")
+    networks.SMALL.save(folder / "arch.json")
+    return folder
+
+
+def test_export_prints_one_line_of_facts_and_a_table(workdir):
+    line, *table = (workdir / "export.txt").read_text().splitlines()
+    words = [row.split()[0] for row in table[1:5]]
+    assert words == ["bytes", "compressed", "accuracy", "latency"]
     size_bytes = (workdir / "a.tflite").stat().st_size
     assert line.startswith(f"a.tflite: {size_bytes:,} bytes, ")
     assert "in 1 delegate node;" in line
@@ -65,10 +90,65 @@ def test_export_prints_one_line_of_facts(workdir):
     )
 
 
+def test_export_leaves_a_report(workdir):
+    report = artifacts.read_json(
+        workdir / "a.report.json", format="tfnas-export/1"
+    )
+    size_bytes = (workdir / "a.tflite").stat().st_size
+    assert report["size_bytes"]["file"] == size_bytes
+    assert report["accuracy"]["test_images"] > 300
+    assert report["latency"]["file_ms"] > 0
+    assert report["quantize"] == "int8"
+    assert len(report["layers"]) == sum(report["ops"].values())
+
+
+def test_file_carries_labels_normalisation_and_the_networks_id(workdir):
+    found = export.read_metadata((workdir / "a.tflite").read_bytes())
+    digits = data.load({"name": "digits"})
+    assert found.labels == digits.class_names
+    assert (found.mean, found.std) == (digits.mean, digits.std)
+    assert found.arch_id == spaces.get("densenas_resnet@32").sample(1).id
+    assert (found.inputs, found.outputs) == (("image",), ("logits",))
+
+
+def test_fine_tuned_file_is_int8_and_takes_labels_of_a_file(trained):
+    labels = [f"digit {i}" for i in range(10)]
+    (trained / "labels.txt").write_text("\n".join(labels))
+    done = _run(
+        trained, "export", "--model=model.keras", "--quantize=int8",
+        "--data=digits", "--fine_tune=qat", "--epochs=1", "--lr=1e-4",
+        "--labels=labels.txt", "--max_drop=5", "--rounds=0",
+        "--output=qat.tflite", "--report=qat.json",
+    )
+    assert done.returncode == 0, done.stderr
+    blob = (trained / "qat.tflite").read_bytes()
+    export.require_int8(blob)
+    found = export.read_metadata(blob)
+    assert found.labels == tuple(labels)
+    assert found.arch_id == networks.SMALL.id
+    report = artifacts.read_json(trained / "qat.json")
+    assert report["fine_tune"] == "qat" and "latency" not in report
+
+
+def test_file_that_lost_too_much_is_not_written(trained):
+    done = _run(
+        trained, "export", "--model=model.keras", "--data=digits",
+        "--fine_tune=prune", "--sparsity=0.98", "--epochs=1", "--lr=1e-9",
+        "--max_drop=1.0", "--rounds=0", "--output=lost.tflite",
+    )
+    assert done.returncode == 2
+    assert re.search(
+        r"at most 1 points.*\d+\.\d\d % of the float network, "
+        r"\d+\.\d\d % of the file", done.stderr,
+    )
+    assert not list(trained.glob("lost*"))
+
+
 def test_arch_exports_without_any_data(workdir):
     done = _run(workdir, "export", "--arch=a.json", "--output=b.tflite")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("agrees on 100.0 % of 100 random images\n")
+    line = done.stdout.splitlines()[0]
+    assert line.endswith("agrees on 100.0 % of 100 random images")
 
 
 def test_evaluate_measures_both_files_on_the_same_images(workdir):
@@ -100,17 +180,34 @@ def test_damaged_model_is_bad_input(workdir):
 @pytest.mark.parametrize(
     "program, args, message",
     [
-        ("export", ["--output=c.tflite"], "must have a value other than None"),
+        ("export", ["--output=c.tflite"], "--model or --arch"),
         ("export", ["--model=a.keras"], "--output"),
         (
             "export",
-            ["--model=a.keras", "--arch=a.json", "--output=c.tflite"],
-            "Exactly one of (model, arch)",
+            ["--arch=a.json", "--output=c.tflite", "--fine_tune=qat",
+             "--quantize=int8", "--data=digits"],
+            "trained --model and --data",
+        ),
+        (
+            "export",
+            ["--model=a.keras", "--output=c.tflite", "--fine_tune=qat",
+             "--quantize=float16", "--data=digits"],
+            "--quantize=int8, which is what qat",
+        ),
+        (
+            "export",
+            ["--model=a.keras", "--output=c.tflite", "--io=float32"],
+            "int8 or int16x8 for --io",
+        ),
+        (
+            "export",
+            ["--model=a.keras", "--output=c.tflite", "--max_drop=1"],
+            "--data, to measure",
         ),
         (
             "export",
             ["--arch=a.json", "--output=c.tflite", "--quantize=int4"],
-            "<none|float16|dynamic|int8>",
+            "<none|float16|dynamic|int8|int16x8>",
         ),
         ("evaluate", ["--data=digits"], "--model"),
     ],
@@ -120,3 +217,23 @@ def test_wrong_flags_are_bad_usage(workdir, program, args, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert not (workdir / "c.tflite").exists()
+
+
+def test_labels_of_the_wrong_number_are_bad_input(workdir):
+    (workdir / "three.txt").write_text("a\nb\nc\n")
+    done = _run(
+        workdir, "export", "--model=a.keras", "--labels=three.txt",
+        "--output=c.tflite",
+    )
+    assert done.returncode == 2
+    assert "Expected 10 labels" in done.stderr and "3 labels" in done.stderr
+    assert not (workdir / "c.tflite").exists()
+
+
+def test_network_of_unknown_arch_is_not_tuned(workdir):
+    done = _run(
+        workdir, "export", "--model=a.keras", "--fine_tune=prune",
+        "--data=digits", "--output=c.tflite",
+    )
+    assert done.returncode == 2
+    assert "Expected arch.json beside the model, or --arch" in done.stderr

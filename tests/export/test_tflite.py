@@ -135,6 +135,41 @@ def test_int8_with_float_ends_gives_the_same_logits(resnet):
         export.require_int8(blob)
 
 
+def _with_rounded_kernels(model):
+    """Returns a float model whose kernels have 255 levels a channel."""
+    rounded = keras.models.clone_model(model)
+    rounded.set_weights(model.get_weights())
+    for layer in rounded.layers:
+        if hasattr(layer, "kernel"):
+            kernel = layer.kernel.numpy()
+            axes = tuple(range(kernel.ndim - 1))
+            scale = np.abs(kernel).max(axes) / 127
+            layer.kernel.assign(np.round(kernel / scale) * scale)
+    return rounded
+
+
+def test_int16_activations_lose_what_the_weights_lose_and_no_more(resnet):
+    blob = export.to_tflite(resnet.model, "int16x8", CALIBRATION)
+    export.require_integers(blob, "int16")
+    logits = export.TFLiteClassifier(blob).predict(IMAGES)
+    lost = np.abs(logits - resnet.model(IMAGES, training=False)).mean()
+    rounded = _with_rounded_kernels(resnet.model)(IMAGES, training=False)
+    assert np.abs(logits - rounded).mean() < 0.1 * lost
+    assert lost < export.parity(resnet.model, resnet.int8, IMAGES).mean_abs
+
+
+def test_int16_files_take_int16_or_floats(resnet):
+    blob = export.to_tflite(resnet.model, "int16x8", CALIBRATION[:5])
+    with pytest.raises(ExportError, match="CONV_2D: int16 input"):
+        export.require_int8(blob)
+    floats = export.to_tflite(
+        resnet.model, "int16x8", CALIBRATION[:5], io="float32"
+    )
+    export.require_integers(floats, "int16", float_io=True)
+    with pytest.raises(ConfigError, match="io='int8'"):
+        export.to_tflite(resnet.model, "int16x8", CALIBRATION[:5], io="int8")
+
+
 def test_smaller_weights_make_smaller_files(resnet):
     whole = resnet.float32
     half = export.to_tflite(resnet.model, "float16")

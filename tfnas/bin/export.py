@@ -1,17 +1,30 @@
 """Converts a network to a `.tflite` file and says how true it stayed.
 
     tfnas-export --model=model.keras --quantize=int8 --data=digits \\
-        --output=model_int8.tflite
+        --output=model_int8.tflite [--fine_tune=qat] [--max_drop=1.0]
+
+Beside the file comes a report, `model_int8.report.json`: size, accuracy and
+latency against the float network, operators, and the error of every layer.
+The file itself carries labels, normalisation and the architecture's id.
+
+`--fine_tune=` trains the network on before: for int8 (`qat`), for zeros
+(`prune`), or for few values (`cluster`). For that it must be known what the
+model is made of: from `arch.json` beside it, from the workdir of its training,
+or from `--arch`.
 
 A language model becomes the function of one step, with its state as an input
 and an output (`--quantize=dynamic --data=ptb:DIR`, say).
 """
 
+import pathlib
+import tempfile
 from typing import Any
 
 from absl import flags
 
+from tfnas import artifacts
 from tfnas import cli
+from tfnas.arch import Arch
 from tfnas.bin import configs
 from tfnas.bin import datasets
 from tfnas.errors import ConfigError
@@ -19,84 +32,297 @@ from tfnas.errors import ConfigError
 _CALIBRATION_IMAGES = 200
 _PARITY_IMAGES = 100
 _PARITY_STEPS = 50
+_INTEGERS = ("int8", "int16x8")
 
 _MODEL = flags.DEFINE_string("model", None, "The .keras file to convert.")
 _ARCH = flags.DEFINE_string(
     "arch",
     None,
-    "JSON file of a network to convert with random weights: to time it, say.",
+    "JSON file of a network. Beside --model, what that is made of (default: "
+    "as its folder says); alone, a network to convert with random "
+    "weights: to time it, say.",
 )
 _QUANTIZE = flags.DEFINE_enum(
     "quantize",
     "none",
-    ["none", "float16", "dynamic", "int8"],
+    ["none", "float16", "dynamic", "int8", "int16x8"],
     "How to store the weights; int8 also computes in int8 from end to end, "
-    "and needs images to calibrate on.",
+    "int16x8 in int16 with int8 weights, and both need images to calibrate "
+    "on.",
+)
+_IO = flags.DEFINE_enum(
+    "io",
+    None,
+    ["int8", "int16", "float32"],
+    "What a file that computes in integers takes and gives (default: the "
+    "integers that it computes in).",
+)
+_FINE_TUNE = flags.DEFINE_enum(
+    "fine_tune",
+    "none",
+    ["none", "qat", "prune", "cluster"],
+    "Train the network on first, on the training images of --data: qat for "
+    "the rounding of int8, prune for weights that are zero, cluster for "
+    "kernels of few values.",
+)
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", 3, "Epochs of the fine-tuning.", lower_bound=1
+)
+_LR = flags.DEFINE_float(
+    "lr", 1e-3, "Its first learning rate; the last is 0.", lower_bound=0
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 64, "Images of its steps.", lower_bound=1
+)
+_AUGMENT = flags.DEFINE_string(
+    "augment", "none", "Augmentation of its images, such as pad_crop+flip."
+)
+_SPARSITY = flags.DEFINE_float(
+    "sparsity", 0.5, "Share of zeros that prune makes."
+)
+_CLUSTERS = flags.DEFINE_integer(
+    "clusters", 32, "Values of a kernel that cluster leaves."
+)
+_LABELS = flags.DEFINE_string(
+    "labels",
+    None,
+    "Text file with the name of each class, one a line (default: the class "
+    "names of --data).",
+)
+_MAX_DROP = flags.DEFINE_float(
+    "max_drop",
+    None,
+    "Write nothing if the file loses more points of accuracy than this on the "
+    "test images of --data (1.0 is one image of 100).",
+    lower_bound=0,
+)
+_ROUNDS = flags.DEFINE_integer(
+    "rounds",
+    30,
+    "Rounds of timing on this machine; 0 does not time.",
+    lower_bound=0,
 )
 _OUTPUT = flags.DEFINE_string(
     "output", None, "The .tflite file to write.", required=True
 )
+_REPORT = flags.DEFINE_string(
+    "report", None, "The report to write (default: OUTPUT.report.json)."
+)
 _SEED = flags.DEFINE_integer(
     "seed",
     0,
-    "Draws the images to calibrate and compare on, and random weights.",
+    "Draws the images to calibrate and compare on, their order in the "
+    "fine-tuning, and random weights.",
     lower_bound=0,
 )
 _DATA = datasets.define_data()
 _CONFIG = configs.define_config(required=False)
-flags.mark_flags_as_mutual_exclusive(["model", "arch"], required=True)
 
 
 def main(argv: list[str]) -> None:
-    """Writes the file and prints one line about it."""
+    """Writes the file and its report, and prints what became of it."""
     del argv
+    _check_flags()
     cli.load_tensorflow()
-    from tfnas import artifacts
     from tfnas import export
 
-    model = _read_model()
+    model, arch = _read_model()
     if export.is_language_model(model):
         _export_language(model)
         return
-    calibration, images, kind = _images(export.image_shape(model))
-    blob = export.to_tflite(model, _QUANTIZE.value, calibration)
+    shape = export.image_shape(model)
+    dataset = _load_images(shape, model.output_shape[-1])
+    calibration, images, kind = _choose_images(shape, dataset)
+    float32 = export.to_tflite(model)
+    blob = _convert(model, arch, dataset, calibration)
+    blob = export.with_metadata(blob, _metadata(model, arch, dataset))
+    test = None if dataset is None else dataset.test
+    report = {
+        **export.make_report(model, float32, blob, images, test),
+        "arch_id": _arch_id(model, arch),
+        "quantize": _QUANTIZE.value,
+        "fine_tune": _FINE_TUNE.value,
+        "images": kind,
+    }
+    if _MAX_DROP.value is not None:
+        export.check_drop(report, _MAX_DROP.value)
+    if _ROUNDS.value:
+        report["latency"] = _time(float32, blob)
     artifacts.write_bytes(_OUTPUT.value, blob)
+    output = pathlib.Path(_OUTPUT.value)
+    artifacts.write_json(
+        _REPORT.value or output.with_suffix(".report.json"), report
+    )
     print(
         f"{_OUTPUT.value}: {_facts(export.describe(blob))}; "
-        f"{_difference(export.parity(model, blob, images))} {kind} images"
+        f"{_difference(report['parity'])} {kind} images"
     )
+    print(export.format_report(report))
 
 
-def _read_model() -> Any:
+def _check_flags() -> None:
+    """Raises a `ConfigError` for flags that contradict each other."""
+    if _MODEL.value is None and _ARCH.value is None:
+        raise ConfigError("Expected --model or --arch. Received: neither")
+    tuned, given = _FINE_TUNE.value != "none", _has_data()
+    if tuned and not (given and _MODEL.value):
+        raise ConfigError(
+            "Expected a trained --model and --data to fine-tune it on. "
+            f"Received: --fine_tune={_FINE_TUNE.value} without"
+        )
+    if _FINE_TUNE.value == "qat" and _QUANTIZE.value != "int8":
+        raise ConfigError(
+            "Expected --quantize=int8, which is what qat trains for. "
+            f"Received: --quantize={_QUANTIZE.value}"
+        )
+    if _IO.value is not None and _QUANTIZE.value not in _INTEGERS:
+        raise ConfigError(
+            f"Expected --quantize={' or '.join(_INTEGERS)} for --io. "
+            f"Received: --quantize={_QUANTIZE.value} --io={_IO.value}"
+        )
+    if _MAX_DROP.value is not None and not given:
+        raise ConfigError(
+            "Expected --data, to measure the accuracy on. "
+            f"Received: --max_drop={_MAX_DROP.value:g} without"
+        )
+
+
+def _has_data() -> bool:
+    return _CONFIG.value is not None or _DATA.value is not None
+
+
+def _read_model() -> tuple[Any, Arch | None]:
+    """Returns the model, and what it is made of if that is known."""
     import keras
 
     from tfnas import derive
     from tfnas import export
-    from tfnas.arch import Arch
     from tfnas.ops.recurrent import is_language_model
     from tfnas.recurrent_model import build_language_model
 
     if _MODEL.value is not None:
-        return export.load_keras(_MODEL.value)
+        model = export.load_keras(_MODEL.value)
+        if _ARCH.value is not None:
+            return model, Arch.load(_ARCH.value)
+        return model, _arch_beside(pathlib.Path(_MODEL.value))
     keras.utils.set_random_seed(_SEED.value)
     arch = Arch.load(_ARCH.value)
     if is_language_model(arch):
-        return build_language_model(arch, seed=_SEED.value)
-    return derive.build_model(arch)
+        return build_language_model(arch, seed=_SEED.value), arch
+    return derive.build_model(arch), arch
+
+
+def _arch_beside(model: pathlib.Path) -> Arch | None:
+    """Returns what a model is made of, from the files in its folder."""
+    path = model.with_name("arch.json")
+    if path.exists():
+        return Arch.load(path)
+    path = model.with_name("config.json")  # of a training
+    found = artifacts.read_json(path).get("arch") if path.exists() else None
+    return None if found is None else Arch.from_json(found, str(path))
+
+
+def _arch_id(model: Any, arch: Arch | None) -> str | None:
+    """Returns the id; models of ours have it in their name."""
+    prefix = "tfnas_"
+    if arch is not None:
+        return arch.id
+    if model.name.startswith(prefix):
+        return model.name.removeprefix(prefix)
+    return None
+
+
+def _convert(
+    model: Any, arch: Arch | None, dataset: Any, calibration: Any
+) -> bytes:
+    """Fine-tunes the network if that is wanted, and converts it."""
+    from tfnas import export
+
+    if _FINE_TUNE.value == "none":
+        return export.to_tflite(
+            model, _QUANTIZE.value, calibration, _IO.value
+        )
+    if arch is None:
+        raise ConfigError(
+            "Expected arch.json beside the model, or --arch, to fine-tune it. "
+            f"Received: --model={_MODEL.value}"
+        )
+    from tfnas.export import qat
+
+    settings = qat.FineTuning(
+        _EPOCHS.value, _LR.value, _BATCH_SIZE.value, _AUGMENT.value,
+        _SEED.value,
+    )
+    if _FINE_TUNE.value == "qat":
+        tuned = qat.quantize_aware(model, arch, dataset, settings)
+        return qat.to_int8(tuned, _IO.value)
+    if _FINE_TUNE.value == "prune":
+        tuned = qat.prune(model, arch, dataset, _SPARSITY.value, settings)
+    else:
+        tuned = qat.cluster(model, arch, dataset, _CLUSTERS.value, settings)
+    return export.to_tflite(tuned, _QUANTIZE.value, calibration, _IO.value)
+
+
+def _metadata(model: Any, arch: Arch | None, dataset: Any) -> Any:
+    from tfnas import export
+
+    labels = mean = std = None
+    if dataset is not None:
+        labels, mean, std = dataset.class_names, dataset.mean, dataset.std
+    if _LABELS.value is not None:
+        labels = export.read_labels(_LABELS.value)
+    return export.Metadata(
+        _arch_id(model, arch), labels, mean, std, _QUANTIZE.value
+    )
+
+
+def _time(float32: bytes, blob: bytes) -> dict[str, Any]:
+    """Times the file and its float form side by side on this machine."""
+    from tflite_bench import stats
+    from tflite_bench.device import HostDevice
+
+    device = HostDevice()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for name, content in (("float32", float32), ("file", blob)):
+            paths.append(pathlib.Path(folder, f"{name}.tflite"))
+            paths[-1].write_bytes(content)
+        with cli.quiet():
+            before, after = device.measure(
+                [str(path) for path in paths], _ROUNDS.value
+            )
+    speedup = stats.ratio(after.samples_ms, before.samples_ms)
+    return {
+        "float32_ms": before.latency_ms,
+        "file_ms": after.latency_ms,
+        "speedup": speedup.value,
+        "speedup_interval": [speedup.low, speedup.high],
+        "rounds": _ROUNDS.value,
+        **device.describe(),
+    }
 
 
 def _export_language(model: Any) -> None:
     """Writes a language model's step and prints one line about it."""
-    from tfnas import artifacts
     from tfnas import export
 
+    for name, value in (
+        ("fine_tune", _FINE_TUNE.value != "none"),
+        ("max_drop", _MAX_DROP.value is not None),
+        ("labels", _LABELS.value is not None),
+    ):
+        if value:
+            raise ConfigError(
+                "Expected a network of images. Received: a language model "
+                f"with --{name}"
+            )
     blob = export.to_step_tflite(model, _QUANTIZE.value)
     artifacts.write_bytes(_OUTPUT.value, blob)
     words, kind = _words(model)
     parity = export.step_parity(model, blob, words)
     print(
         f"{_OUTPUT.value}: {_facts(export.describe(blob))}; "
-        f"{_difference(parity)} {kind} words in a row"
+        f"{_difference(vars(parity))} {kind} words in a row"
     )
 
 
@@ -105,7 +331,7 @@ def _words(model: Any) -> tuple[Any, str]:
     import numpy as np
 
     known = model.output_shape[0][-1]
-    if _CONFIG.value is None and _DATA.value is None:
+    if not _has_data():
         rng = np.random.default_rng(_SEED.value)
         return rng.integers(0, known, _PARITY_STEPS), "random"
     place = _MODEL.value or _ARCH.value
@@ -118,17 +344,30 @@ def _words(model: Any) -> tuple[Any, str]:
     return text.test[:_PARITY_STEPS], f"{text.name} test"
 
 
-def _images(shape: tuple[int, ...]) -> tuple[Any, Any, str]:
+def _load_images(shape: tuple[int, ...], classes: int) -> Any:
+    """Returns the data set, or None if none is given and none is needed."""
+    if not _has_data() and _QUANTIZE.value not in _INTEGERS:
+        return None
+    dataset = datasets.load(_CONFIG.value, _DATA.value, shape[0])
+    if dataset.classes != classes:
+        raise ConfigError(
+            f"Expected a network of {dataset.classes} classes, as "
+            f"{dataset.name} has. Received: classes={classes}"
+        )
+    return dataset
+
+
+def _choose_images(
+    shape: tuple[int, ...], dataset: Any
+) -> tuple[Any, Any, str]:
     """Returns images to calibrate on and to compare on, and what they are."""
     import numpy as np
 
     seed = _SEED.value
-    asked = _CONFIG.value is not None or _DATA.value is not None
-    if not asked and _QUANTIZE.value != "int8":
+    if dataset is None:
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal((_PARITY_IMAGES, *shape), np.float32)
         return None, noise, "random"
-    dataset = datasets.load(_CONFIG.value, _DATA.value, shape[0])
     return (
         dataset.train.representative(_CALIBRATION_IMAGES, seed),
         dataset.test.representative(_PARITY_IMAGES, seed),
@@ -146,10 +385,11 @@ def _facts(description: dict[str, Any]) -> str:
     )
 
 
-def _difference(parity: Any) -> str:
+def _difference(parity: dict[str, Any]) -> str:
     return (
-        f"logits differ from Keras by at most {parity.max_abs:.2g}, "
-        f"argmax agrees on {100 * parity.argmax_agreement:.1f} % of {parity.n}"
+        f"logits differ from Keras by at most {parity['max_abs']:.2g}, "
+        f"argmax agrees on {100 * parity['argmax_agreement']:.1f} % of "
+        f"{parity['n']}"
     )
 
 

@@ -104,11 +104,11 @@ class TFLiteClassifier(Classifier):
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         logits = np.empty((len(images), self.classes), np.float32)
-        for i, image in enumerate(_quantize(images, self._input)):
+        for i, image in enumerate(quantize(images, self._input)):
             self._interpreter.set_tensor(self._input["index"], image[None])
             self._interpreter.invoke()
             output = self._interpreter.get_tensor(self._output["index"])
-            logits[i] = _dequantize(output[0], self._output)
+            logits[i] = dequantize(output[0], self._output)
         return logits
 
 
@@ -142,7 +142,13 @@ def image_shape(model: Any, source: str = "model") -> tuple[int, ...]:
     return shapes[0][1:]
 
 
-def _quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+def quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    """Returns real numbers as the type of a tensor holds them.
+
+    Args:
+        values: float32.
+        details: What an interpreter says of the tensor.
+    """
     dtype = details["dtype"]
     scale, zero_point = details["quantization"]
     if not scale:
@@ -152,7 +158,8 @@ def _quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
     return np.clip(levels, limits.min, limits.max).astype(dtype)
 
 
-def _dequantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+def dequantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
+    """Returns the real numbers that a tensor holds; see `quantize`."""
     scale, zero_point = details["quantization"]
     if not scale:
         return values.astype(np.float32)

@@ -25,11 +25,11 @@ def describe(blob: bytes) -> dict[str, Any]:
         ArtifactError: if the bytes are no such model.
     """
     plain = open_interpreter(blob, delegate=False)
-    delegated = _count(op["op_name"] for op in _ops(open_interpreter(blob)))
+    delegated = _count(op["op_name"] for op in list_ops(open_interpreter(blob)))
     dtypes = (np.dtype(t["dtype"]).name for t in plain.get_tensor_details())
     return {
         "size_bytes": len(blob),
-        "ops": _count(op["op_name"] for op in _ops(plain)),
+        "ops": _count(op["op_name"] for op in list_ops(plain)),
         "tensor_dtypes": _count(dtypes),
         "delegate_nodes": delegated.get("DELEGATE", 0),
     }
@@ -38,11 +38,23 @@ def describe(blob: bytes) -> dict[str, Any]:
 def require_int8(blob: bytes, float_io: bool = False) -> None:
     """Makes sure that a `.tflite` model computes in int8 from end to end.
 
-    Every tensor that an op reads or writes must be int8. Constants may be
-    int32: biases, and arguments such as axes and paddings.
+    See `require_integers`.
+    """
+    require_integers(blob, "int8", float_io)
+
+
+def require_integers(
+    blob: bytes, activations: str = "int8", float_io: bool = False
+) -> None:
+    """Makes sure that a `.tflite` model computes in integers only.
+
+    Every tensor that an op computes or is fed must be of one type. Constants
+    may also be int8 (weights) and int32 (biases, and arguments such as axes
+    and paddings); int64 are the biases of int16 activations.
 
     Args:
         blob: content of a `.tflite` file.
+        activations: the type of what is computed, `"int8"` or `"int16"`.
         float_io: whether the model may take and give float32, with one op
             at either end that converts.
 
@@ -50,9 +62,12 @@ def require_int8(blob: bytes, float_io: bool = False) -> None:
         ExportError: if an op is otherwise; the message lists all of them.
     """
     interpreter = open_interpreter(blob, delegate=False)
-    ops = _ops(interpreter)
+    operators = list_ops(interpreter)
     given = [t["index"] for t in interpreter.get_input_details()]
-    computed = {*given, *(i for op in ops for i in op["outputs"])}
+    computed = {*given, *(i for op in operators for i in op["outputs"])}
+    constants = {"int8", "int32", activations}
+    if activations == "int16":
+        constants.add("int64")
     outside = set()
     if float_io:
         outputs = interpreter.get_output_details()
@@ -60,24 +75,22 @@ def require_int8(blob: bytes, float_io: bool = False) -> None:
 
     wrong = [
         f"{op['op_name']}: {dtype} {role}"
-        for op in ops
+        for op in operators
         for role, indices, dtypes in (
             ("input", op["inputs"], op["operand_types"]),
             ("output", op["outputs"], op["result_types"]),
         )
         for index, dtype in _names(indices, dtypes)
-        if not _is_allowed(dtype, index in computed)
+        if dtype not in (
+            (activations,) if index in computed else constants
+        )
         and not (index in outside and dtype == "float32")
     ]
     if wrong:
         raise ExportError(
-            "Expected ops on int8 tensors only. Received:\n  "
+            f"Expected ops on {activations} tensors only. Received:\n  "
             + "\n  ".join(sorted(set(wrong)))
         )
-
-
-def _is_allowed(dtype: str, computed: bool) -> bool:
-    return dtype == "int8" or (dtype == "int32" and not computed)
 
 
 def _names(indices: Any, dtypes: Any) -> list[tuple[int, str]]:
@@ -89,7 +102,8 @@ def _names(indices: Any, dtypes: Any) -> list[tuple[int, str]]:
     ]
 
 
-def _ops(interpreter: Any) -> list[dict[str, Any]]:
+def list_ops(interpreter: Any) -> list[dict[str, Any]]:
+    """Returns the operators of an open model in the order they run."""
     # The runtime has no public way to list the ops of a model.
     return interpreter._get_ops_details()
 

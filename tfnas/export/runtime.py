@@ -13,6 +13,7 @@ def open_interpreter(
     *,
     delegate: bool = True,
     threads: int = 1,
+    keep_tensors: bool = False,
 ) -> Interpreter:
     """Returns an interpreter that is ready to run.
 
@@ -22,6 +23,7 @@ def open_interpreter(
         delegate: whether XNNPACK runs what it can, as on a phone; without it
             the interpreter shows the ops exactly as they are in the file.
         threads: how many of them run the model.
+        keep_tensors: whether tensors between the ops can be read after a run.
 
     Raises:
         ArtifactError: if the bytes are no model that this runtime can run.
@@ -35,6 +37,7 @@ def open_interpreter(
                 model_content=blob,
                 experimental_op_resolver_type=resolver,
                 num_threads=threads,
+                experimental_preserve_all_tensors=keep_tensors,
             )
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:

@@ -11,17 +11,18 @@ from tfnas.cli import quiet
 from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
 from tfnas.export.classifiers import image_shape
-from tfnas.export.inspection import require_int8
+from tfnas.export.inspection import require_integers
 
-QUANTIZE = ("none", "float16", "dynamic", "int8")
-IO = ("int8", "float32")
+QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
+# What a file that computes in integers may take and give; its own first.
+IO = {"int8": ("int8", "float32"), "int16x8": ("int16", "float32")}
 
 
 def to_tflite(
     model: Any,
     quantize: str = "none",
     representative: Any = None,
-    io: str = "int8",
+    io: str | None = None,
 ) -> bytes:
     """Converts a Keras model to the content of a `.tflite` file.
 
@@ -31,12 +32,16 @@ def to_tflite(
         model: a Keras model from images to logits.
         quantize: `"none"`; `"float16"` stores the weights in half the space;
             `"dynamic"` stores them as int8 and computes partly in float;
-            `"int8"` computes in int8 from end to end.
-        representative: for `"int8"`, images as the network will see them
-            (normalised): an array `(n, height, width, channels)`, or an
-            iterable of images, of batches, or of (batch, labels). Some
-            hundred are enough.
-        io: for `"int8"`, what the file takes and gives: `"int8"`, or
+            `"int8"` computes in int8 from end to end; `"int16x8"` in int16
+            with int8 weights: what is lost then is the rounding of the
+            weights alone. It is slow where a device has no kernels for it,
+            and TFLite cannot do it to a hard swish.
+        representative: for `"int8"` and `"int16x8"`, images as the network
+            will see them (normalised): an array `(n, height, width,
+            channels)`, or an iterable of images, of batches, or of (batch,
+            labels). Some hundred are enough.
+        io: for these two, what the file takes and gives: the integers that
+            it computes in, `"int8"` or `"int16"` (also `None`), or
             `"float32"` for programs that know nothing of quantization.
 
     Returns:
@@ -48,11 +53,12 @@ def to_tflite(
         ExportError: if the model cannot be converted, or not wholly to int8.
     """
     check_choice("quantize", quantize, QUANTIZE)
-    check_choice("io", io, IO)
+    integers = quantize in IO
+    io = check_io(quantize, io) if integers else "float32"
     shape = image_shape(model)
     images: list[np.ndarray] = []
-    if quantize == "int8":
-        images = _calibration_images(representative, shape)
+    if integers:
+        images = _calibration_images(representative, shape, quantize)
     with quiet():
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [_inference(model, shape)], tf.Module()
@@ -61,17 +67,38 @@ def to_tflite(
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if quantize == "int8":
+        if integers:
             converter.representative_dataset = lambda: ([i] for i in images)
-            converter.target_spec.supported_ops = [
-                tf.lite.OpsSet.TFLITE_BUILTINS_INT8
-            ]
+            converter.target_spec.supported_ops = [_ops_set(quantize)]
             converter.inference_input_type = tf.as_dtype(io)
             converter.inference_output_type = tf.as_dtype(io)
         blob = run_converter(converter)
-    if quantize == "int8":
-        require_int8(blob, float_io=io == "float32")
+    if integers:
+        activations = IO[quantize][0]
+        require_integers(blob, activations, float_io=io == "float32")
     return blob
+
+
+def _ops_set(quantize: str) -> Any:
+    if quantize == "int8":
+        return tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+    sets = tf.lite.OpsSet
+    return sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+
+
+def check_io(quantize: str, io: str | None) -> str:
+    """Returns what a file of integers takes and gives.
+
+    Args:
+        quantize: One of `IO`.
+        io: The type, or `None` for the integers it computes in.
+
+    Raises:
+        ConfigError: when such a file cannot take the type.
+    """
+    choices = IO[quantize]
+    check_choice("io", choices[0] if io is None else io, choices)
+    return io or choices[0]
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -94,7 +121,10 @@ def _inference(model: Any, shape: tuple[int, ...]) -> Any:
 
     @tf.function(autograph=False)
     def logits(image):
-        return model.stateless_call(trainable, fixed, image, training=False)[0]
+        outputs, _ = model.stateless_call(
+            trainable, fixed, image, training=False
+        )
+        return {"logits": outputs}
 
     return logits.get_concrete_function(
         tf.TensorSpec((1, *shape), tf.float32, name="image")
@@ -110,16 +140,19 @@ def run_converter(converter: Any) -> bytes:
     try:
         return converter.convert()
     except Exception as error:  # the converter's own class is private
-        raise ExportError(f"TFLite cannot hold this model: {error}") from error
+        # The converter says the same of every layer of a kind.
+        lines = dict.fromkeys(str(error).strip().splitlines())
+        reason = "\n".join(lines)
+        raise ExportError(f"TFLite cannot hold this model: {reason}") from error
 
 
 def _calibration_images(
-    representative: Any, shape: tuple[int, ...]
+    representative: Any, shape: tuple[int, ...], quantize: str
 ) -> list[np.ndarray]:
     if representative is None:
         raise ConfigError(
-            "int8 needs `representative` images, which show the range of "
-            "every tensor. Received: representative=None"
+            f"{quantize} needs `representative` images, which show the range "
+            "of every tensor. Received: representative=None"
         )
     images = [
         image[None]
