@@ -23,6 +23,17 @@ flags.DEFINE_integer(
 )
 
 
+# What the scores of a search are, by its evaluator.
+_SCORES = {
+    "table": "from the table of trained networks",
+    "train": "each network trained for it, on images held back",
+    "proxy": "each network trained for it, on the architecture split",
+    "language": "1 / perplexity, each network trained for it",
+    "predictor": "as the predictor expects it",
+    "supernet": "shared weights, on the architecture split",
+}
+
+
 def main(argv: list[str]) -> None:
     """Runs the search and prints what it found."""
     del argv
@@ -38,8 +49,9 @@ def main(argv: list[str]) -> None:
             f"{found.arch.id:14}{found.role:10}{found.cost:10.4g}"
             f"{found.score:10.3f}"
         )
+    evaluator = config.search.get("evaluator", "supernet")
     print(
-        "accuracy: shared weights, on the architecture split. "
+        f"accuracy: {_SCORES[evaluator]}. "
         f"Result: {_WORKDIR.value}/result.json"
     )
 
