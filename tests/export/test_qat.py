@@ -29,6 +29,8 @@ def _digits(size):
         {
             "name": "digits", "image_size": size,
             "limit_train": STEPS * SETTINGS.batch_size, "limit_test": 50,
+            # With the usual values, pixels lie halfway between two integers.
+            "mean": 101.3, "std": 71.9,
         }
     )
 
@@ -61,25 +63,47 @@ def _kernels(model):
     return found
 
 
-def _check_is_faithful(tuned, blob):
-    """Checks that a file is int8 only and gives what the twin gives."""
+def _nudged(images, quantum):
+    """Returns images with one pixel of twenty moved by one quantum."""
+    rng = np.random.default_rng(0)
+    moves = rng.choice([-1, 1], images.shape) * (
+        rng.random(images.shape) < 0.05
+    )
+    return (images + quantum * moves).astype(np.float32)
+
+
+def _check_is_faithful(tuned, blob, images):
+    """Checks that a file is int8 only and gives what the twin gives.
+
+    That is within a quantum in the mean and eight at most, or, where a value
+    lies halfway and the two round it apart, within what a network of random
+    weights makes of such quanta in the image. The images must be like those that gave the ranges, or all logits
+    end at the edges of theirs and agree on nothing.
+    """
     export.require_int8(blob)
     assert set(export.describe(blob)["tensor_dtypes"]) == {"int8", "int32"}
-    size = tuned.input_shape[1]
-    # Not the digits: their pixels lie halfway between two integers.
-    images = np.clip(networks.coloured_images(40, seed=5, size=size), -1, 1)
     network = export.TFLiteClassifier(blob)
-    (output,) = network._interpreter.get_output_details()
-    quanta = np.abs(network.predict(images) - tuned(images))
-    quanta /= output["quantization"][0]
-    assert quanta.mean() < 2
-    assert quanta.max() < 12
-    assert np.ptp(tuned(images)) > 50 * output["quantization"][0]
+    given, output = (
+        details["quantization"][0]
+        for details in (network._input, network._output)
+    )
+    expected = tuned(images).numpy()
+    received = network.predict(images)
+    levels = np.round(expected / output)
+    edges = (levels == levels.min()) | (levels == levels.max())
+    assert np.mean(edges) < 0.1
+    assert len(np.unique(levels)) > 30
+
+    sensitivity = np.abs(tuned(_nudged(images, given)) - expected)
+    assert sensitivity.mean() > 0
+    difference = np.abs(received - expected)
+    assert difference.mean() < max(output, 1.5 * sensitivity.mean())
+    assert difference.max() < max(8 * output, 2 * sensitivity.max())
 
 
-def test_file_computes_what_was_trained(all_kinds):
+def test_file_computes_what_was_trained(all_kinds, digits):
     _, tuned, blob = all_kinds
-    _check_is_faithful(tuned, blob)
+    _check_is_faithful(tuned, blob, digits.test.arrays()[0])
 
 
 def test_no_tensor_is_rescaled_on_its_way(all_kinds):
@@ -132,9 +156,10 @@ def test_file_may_take_and_give_floats(digits, small):
 def test_twenty_steps_then_int8_for_every_space(space):
     arch = spaces.get(space).sample(1)
     model = networks.random_weights(arch, seed=1)
-    tuned = qat.quantize_aware(model, arch, _digits(32), SETTINGS)
+    digits = _digits(32)
+    tuned = qat.quantize_aware(model, arch, digits, SETTINGS)
     blob = qat.to_int8(tuned)
-    _check_is_faithful(tuned, blob)
+    _check_is_faithful(tuned, blob, digits.test.arrays()[0])
     assert len(blob) < 0.6 * len(export.to_tflite(model))
 
 

@@ -74,6 +74,25 @@ def copy_weights(source: Any, target: Any, arch: Arch) -> None:
         layer.set_weights(values)
 
 
+def take_weights_back(quantized: Any, twin: Any) -> None:
+    """Puts the weights of a network that rounds into the one it is of.
+
+    Args:
+        quantized: A model of the toolkit; it calls a layer `quant_` and the
+            name of the one it wraps.
+        twin: The model that it was made of.
+    """
+    for layer in twin.layers:
+        if not layer.weights:
+            continue
+        wrapper = quantized.get_layer(f"quant_{layer.name}")
+        for weight in layer.weights:
+            name = "/" + weight.name.split("/")[-1]
+            weight.assign(
+                next(w for w in wrapper.weights if w.name.endswith(name))
+            )
+
+
 @contextlib.contextmanager
 def environment_kept() -> Iterator[None]:
     """Undoes the switch to legacy Keras that the toolkit makes for good."""

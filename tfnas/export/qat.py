@@ -2,15 +2,10 @@
 
 The model-optimization toolkit works on legacy Keras only, so a network is
 rebuilt there from its `Arch` and takes the weights over by the names of its
-layers. Nothing else in the house imports `tf_keras` or the toolkit; importing
-this module takes seconds.
+layers. Nothing else imports `tf_keras` or the toolkit; it takes seconds.
 
-Example:
-
-    from tfnas.export import qat
     tuned = qat.quantize_aware(model, arch, dataset)
     blob = qat.to_int8(tuned)
-    sparse = qat.prune(model, arch, dataset, sparsity=0.5)  # a Keras model
 """
 
 from __future__ import annotations
@@ -33,8 +28,10 @@ from tfnas.errors import Diverged
 from tfnas.export.fine_tuning import FineTuning
 from tfnas.export.fine_tuning import copy_weights
 from tfnas.export.fine_tuning import environment_kept
+from tfnas.export.fine_tuning import take_weights_back
 from tfnas.export.inspection import require_int8
 from tfnas.export.placement import IMAGE
+from tfnas.export.placement import Placement
 from tfnas.export.placement import place
 from tfnas.export.tflite import check_io
 from tfnas.export.tflite import run_converter
@@ -58,9 +55,9 @@ def quantize_aware(
 ) -> Any:
     """Trains a network on while its tensors are rounded to int8.
 
-    The ranges of the activations are those of some hundred training images
-    and stay; batch norms keep their statistics; the weights learn to live
-    with the rounding.
+    The ranges of the activations are seen on some hundred training images,
+    before and once more after; batch norms keep their statistics; the weights
+    learn to live with the rounding.
 
     Args:
         model: The trained Keras model.
@@ -78,11 +75,20 @@ def quantize_aware(
             quantization knows (`nasbench201`).
         Diverged: when the loss is no longer finite.
     """
-    api = tfmot.quantization.keras
     settings = settings or FineTuning()
     placement = place(arch)
     twin = _twin(model, arch, dataset, rounded=True)
     images = dataset.train.representative(_CALIBRATION_IMAGES, settings.seed)
+    quantized = _rounded(twin, placement, images)
+    _fit(quantized, dataset, settings, [])
+    # The weights have moved, and the ranges with them.
+    take_weights_back(quantized, twin)
+    return _rounded(twin, placement, images)
+
+
+def _rounded(twin: Any, placement: Placement, images: np.ndarray) -> Any:
+    """Returns a copy of a network that rounds, in ranges seen on images."""
+    api = tfmot.quantization.keras
     observed = _observe(twin, list(placement.groups), images)
     ranges = {}
     for group in set(placement.groups.values()):
@@ -97,15 +103,16 @@ def quantize_aware(
             config = _Rounding(*ranges[placement.groups[layer.name]])
         return api.quantize_annotate_layer(layer, config)
 
-    custom = {"_Rounding": _Rounding}
-    with quiet(), api.quantize_scope(custom):
-        annotated = tf_keras.models.clone_model(twin, clone_function=annotate)
+    with quiet(), api.quantize_scope({"_Rounding": _Rounding}):
+        # A layer belongs to one wrapper: the twin keeps its own.
+        copy = tf_keras.models.clone_model(twin)
+        copy.set_weights(twin.get_weights())
+        annotated = tf_keras.models.clone_model(copy, clone_function=annotate)
         quantized = api.quantize_apply(annotated, _AsAnnotated())
     for layer in quantized.layers:
         inner = getattr(layer, "layer", layer)
         if isinstance(inner, tf_keras.layers.BatchNormalization):
             inner.trainable = False
-    _fit(quantized, dataset, settings, [])
     return quantized
 
 
@@ -160,8 +167,7 @@ def prune(
         settings: How to train; `None` is `FineTuning()`.
 
     Returns:
-        A Keras model with the sparse weights. A compressed file of it is
-        smaller; the file itself is not.
+        A Keras model with sparse weights: its file is smaller compressed.
 
     Raises:
         ConfigError: when the sparsity is out of range, the model is not of
@@ -212,8 +218,7 @@ def cluster(
         settings: How to train; `None` is `FineTuning()`.
 
     Returns:
-        A Keras model with the clustered weights. A compressed file of it is
-        smaller; the file itself is not.
+        A Keras model with few values: its file is smaller compressed.
 
     Raises:
         ConfigError: when there are too few clusters, the model is not of
@@ -245,11 +250,7 @@ def _twin(
 ) -> Any:
     """Rebuilds a network in legacy Keras, with its weights.
 
-    Args:
-        model: The Keras model.
-        arch: Its architecture.
-        dataset: The images it is for.
-        rounded: Whether to add a layer where the image is rounded.
+    With `rounded` it has a layer more, where the image will be rounded.
     """
     require_fit(arch, dataset.image_shape, dataset.classes)
     if not rounded:
