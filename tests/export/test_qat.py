@@ -77,8 +77,9 @@ def _check_is_faithful(tuned, blob, images):
 
     That is within a quantum in the mean and eight at most, or, where a value
     lies halfway and the two round it apart, within what a network of random
-    weights makes of such quanta in the image. The images must be like those that gave the ranges, or all logits
-    end at the edges of theirs and agree on nothing.
+    weights makes of such quanta in the image. The images must be like those
+    that gave the ranges, or all logits end at the edges of theirs and agree
+    on nothing.
     """
     export.require_int8(blob)
     assert set(export.describe(blob)["tensor_dtypes"]) == {"int8", "int32"}
