@@ -12,13 +12,12 @@ minutes on an otherwise idle machine.
 from __future__ import annotations
 
 import datetime
-import json
 import os
-import pathlib
 import tempfile
 
 from absl import flags
 
+from benchmarks import closing
 from tflite_bench import writer
 from tflite_bench.device import HostDevice
 from tfnas import applications
@@ -59,9 +58,7 @@ def main(argv: list[str]) -> None:
         },
     }
     artifacts.write_json(listing.LATENCY, result)
-    results = pathlib.Path("benchmarks/results") / "applications.json"
-    artifacts.write_json(results, result)
-    print(json.dumps(result))
+    closing.show(result, "applications")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ Prints one JSON line and writes it to `benchmarks/results/`.
 
 from __future__ import annotations
 
-import json
 import pathlib
 import time
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from tfnas import artifacts
+from benchmarks import closing
 from tfnas import cli
 from tfnas.bin import configs
 
@@ -129,10 +128,7 @@ def main(argv: list[str]) -> None:
         "all_resident_mb": [round(row["resident_mb"]) for row in rows],
         "versions": run_state.versions(),
     }
-    print(json.dumps(line))
-    if _RESULT.value:
-        results = pathlib.Path(__file__).parent / "results"
-        artifacts.write_json(results / f"{_RESULT.value}.json", line)
+    closing.show(line, _RESULT.value)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,13 @@ its epoch. Prints one JSON line and writes it to `benchmarks/results/`.
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
 from typing import Any
 
-import numpy as np
 from absl import flags
 
+from benchmarks import closing
 from tfnas import artifacts
 from tfnas import cli
 from tfnas.arch import Arch
@@ -63,8 +62,6 @@ FINAL = {
 }
 ROLES = ("derived", "random", "complete")
 _BENCH_ROUNDS = 100
-# Student's t for 95 % of both sides, by degrees of freedom.
-_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447}
 
 
 def make_config(seed: int, fields: dict[str, Any]) -> Any:
@@ -147,14 +144,6 @@ def run_seed(seed: int) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def interval(values: list[float]) -> dict[str, float]:
-    """Returns the mean and half the width of its 95 % interval."""
-    n = len(values)
-    half = _T.get(n - 1, 1.96) * np.std(values, ddof=1) / math.sqrt(n)
-    return {"mean": round(float(np.mean(values)), 4),
-            "ci95": round(float(half), 4)}
-
-
 def main(argv: list[str]) -> None:
     """Runs the benchmark."""
     del argv
@@ -169,12 +158,15 @@ def main(argv: list[str]) -> None:
         "setting": {**SETTING, "final": FINAL},
         "seeds": seeds,
         "roles": {
-            role: {f: interval([s[role][f] for s in seeds]) for f in fields}
+            role: {
+                f: closing.interval([s[role][f] for s in seeds])
+                for f in fields
+            }
             for role in ROLES
         },
         # Above 0: the derived cell is better, seed by seed.
         "accuracy_of_derived_above": {
-            role: interval(
+            role: closing.interval(
                 [s["derived"]["test_accuracy"] - s[role]["test_accuracy"]
                  for s in seeds]
             )
@@ -182,10 +174,7 @@ def main(argv: list[str]) -> None:
         },
         "versions": run_state.versions(),
     }
-    print(json.dumps(line))
-    if _RESULT.value:
-        results = pathlib.Path(__file__).parent / "results"
-        artifacts.write_json(results / f"{_RESULT.value}.json", line)
+    closing.show(line, _RESULT.value)
 
 
 if __name__ == "__main__":

@@ -18,15 +18,14 @@ to `benchmarks/results/`.
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
 from typing import Any
 
-import numpy as np
 from absl import flags
 from ml_collections import config_dict
 
+from benchmarks import closing
 from tfnas import artifacts
 from tfnas import cli
 from tfnas.arch import Arch
@@ -58,8 +57,6 @@ SETTING = {
 FINAL_EPOCHS = 10
 ROLES = ("derived", "random", "complete")
 _BENCH_ROUNDS = 200
-# Student's t for 95 % of both sides, by degrees of freedom.
-_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447}
 
 
 def make_config(seed: int) -> Any:
@@ -143,14 +140,6 @@ def run_seed(seed: int) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def interval(values: list[float]) -> dict[str, float]:
-    """Returns the mean and half the width of its 95 % interval."""
-    n = len(values)
-    half = _T.get(n - 1, 1.96) * np.std(values, ddof=1) / math.sqrt(n)
-    return {"mean": round(float(np.mean(values)), 4),
-            "ci95": round(float(half), 4)}
-
-
 def main(argv: list[str]) -> None:
     """Runs the benchmark."""
     del argv
@@ -168,12 +157,15 @@ def main(argv: list[str]) -> None:
         "setting": {**SETTING, "final_epochs": FINAL_EPOCHS},
         "seeds": seeds,
         "roles": {
-            role: {f: interval([s[role][f] for s in seeds]) for f in fields}
+            role: {
+                f: closing.interval([s[role][f] for s in seeds])
+                for f in fields
+            }
             for role in ROLES
         },
         # Below 0: the derived cell is better, seed by seed.
         "log_perplexity_of_derived_against": {
-            role: interval(
+            role: closing.interval(
                 [a - b for a, b in zip(logs["derived"], logs[role],
                                        strict=True)]
             )
@@ -181,10 +173,7 @@ def main(argv: list[str]) -> None:
         },
         "versions": run_state.versions(),
     }
-    print(json.dumps(line))
-    if _RESULT.value:
-        results = pathlib.Path(__file__).parent / "results"
-        artifacts.write_json(results / f"{_RESULT.value}.json", line)
+    closing.show(line, _RESULT.value)
 
 
 if __name__ == "__main__":

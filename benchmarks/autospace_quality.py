@@ -30,7 +30,6 @@ multiply-adds, 75.3 % at 340M, 75.7 % at 430M and 77.0 % at 570M.
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -38,6 +37,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from benchmarks import closing
 from tfnas import artifacts
 from tfnas import cli
 from tfnas.arch import Arch
@@ -294,10 +294,7 @@ def main(argv: list[str]) -> None:
         "madds_m": MADDS_M, "nets": _NETS.value, **summarise(runs),
         "runs": runs, "versions": run_state.versions(),
     }
-    print(json.dumps(line))
-    if _RESULT.value:
-        results = pathlib.Path(__file__).parent / "results"
-        artifacts.write_json(results / f"{_RESULT.value}.json", line)
+    closing.show(line, _RESULT.value)
 
 
 if __name__ == "__main__":

@@ -37,13 +37,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import pathlib
 from typing import Any
 
 import numpy as np
 from absl import flags
 
+from benchmarks import closing
 from benchmarks.journal import Journal
 from tflite_bench import writer
 from tfnas import artifacts
@@ -325,10 +325,7 @@ def main(argv: list[str]) -> None:
         "mean_gain": float(np.mean(gains)),
         "versions": run_state.versions(),
     }
-    print(json.dumps(line))
-    if _RESULT.value:
-        results = pathlib.Path(__file__).parent / "results"
-        artifacts.write_json(results / f"{_RESULT.value}.json", line)
+    closing.show(line, _RESULT.value)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ JSON line and writes it to `benchmarks/results/`.
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -42,6 +41,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from benchmarks import closing
 from benchmarks.journal import Journal
 from tfnas import artifacts
 from tfnas import cli
@@ -291,10 +291,7 @@ def main(argv: list[str]) -> None:
         "device": HostDevice().describe(),
         "versions": run_state.versions(),
     }
-    print(json.dumps(line))
-    if _RESULT.value:
-        place = pathlib.Path(__file__).parent / "results"
-        artifacts.write_json(place / f"{_RESULT.value}.json", line)
+    closing.show(line, _RESULT.value)
 
 
 if __name__ == "__main__":

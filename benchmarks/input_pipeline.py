@@ -11,13 +11,12 @@ images/s than this machine's cores give here: on an idle machine that is its
 cores divided by the CPU time of an image.
 """
 
-import json
 import os
-import pathlib
 import time
 
 from absl import flags
 
+from benchmarks import closing
 from tfnas import cli
 
 _DATA = flags.DEFINE_list("data", None, "Sets of JPEG files.", required=True)
@@ -126,11 +125,7 @@ def main(argv):
         "deterministic_ops": _DETERMINISM.value,
         "versions": run_state.versions(),
     }
-    print(json.dumps(line))
-    if _RESULT.value:
-        results = pathlib.Path(__file__).parent / "results"
-        path = results / f"{_RESULT.value}.json"
-        path.write_text(json.dumps(line, indent=1) + "\n")
+    closing.show(line, _RESULT.value)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ target on 2 cores. Prints one JSON line and writes it to
 
 from __future__ import annotations
 
-import json
 import pathlib
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from typing import Any
 
 from absl import flags
 
+from benchmarks import closing
 from tfnas import artifacts
 from tfnas import cli
 from tfnas import spaces
@@ -137,10 +137,7 @@ def main(argv: list[str]) -> None:
         "device": table.header["device"],
         "targets": [run(folder, table, float(t)) for t in _TARGETS.value],
     }
-    print(json.dumps(line))
-    if _RESULT.value:
-        results = pathlib.Path(__file__).parent / "results"
-        artifacts.write_json(results / f"{_RESULT.value}.json", line)
+    closing.show(line, _RESULT.value)
 
 
 if __name__ == "__main__":

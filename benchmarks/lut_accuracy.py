@@ -13,7 +13,6 @@ same calibration networks. Prints one JSON line and writes it to
 
 from __future__ import annotations
 
-import json
 import pathlib
 import shutil
 import time
@@ -21,11 +20,11 @@ import time
 import numpy as np
 from absl import flags
 
+from benchmarks import closing
 from tflite_bench import build
 from tflite_bench import convert
 from tflite_bench import writer
 from tflite_bench.device import HostDevice
-from tfnas import artifacts
 from tfnas import cli
 from tfnas import spaces
 from tfnas.bin import tables
@@ -78,9 +77,9 @@ def main(argv: list[str]) -> None:
             ),
             "builds": runs,
         }
-    name = f"lut_accuracy_{space.name}_{_ENTRIES.value}_{_NETS.value}.json"
-    artifacts.write_json(pathlib.Path("benchmarks/results") / name, result)
-    print(json.dumps(result))
+    closing.show(
+        result, f"lut_accuracy_{space.name}_{_ENTRIES.value}_{_NETS.value}"
+    )
 
 
 def _run(

@@ -20,7 +20,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import json
 import multiprocessing
 import os
 import pathlib
@@ -31,6 +30,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
+from benchmarks import closing
 from tfnas import artifacts
 from tfnas import cli
 from tfnas.bin import configs
@@ -388,10 +388,7 @@ def main(argv: list[str]) -> None:
         ],
         "numpy": np.__version__,
     }
-    print(json.dumps(result))
-    artifacts.write_json(
-        pathlib.Path("benchmarks/results") / f"{_RESULT.value}.json", result
-    )
+    closing.show(result, _RESULT.value)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ active: what sampling saves.
 """
 
 import dataclasses
-import json
 import os
-import pathlib
 import resource
 import time
 
 from absl import flags
 
+from benchmarks import closing
 from tfnas import cli
 
 _SIZE = flags.DEFINE_integer("size", 64, "Image side in pixels.")
@@ -121,11 +120,7 @@ def main(argv):
         "deterministic_ops": True,
         "versions": run_state.versions(),
     }
-    print(json.dumps(line))
-    if _RESULT.value:
-        results = pathlib.Path(__file__).parent / "results"
-        path = results / f"{_RESULT.value}.json"
-        path.write_text(json.dumps(line, indent=1) + "\n")
+    closing.show(line, _RESULT.value)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ MAX_LINES = 450
 LEVELS = [
     ["tfnas.__version__"],
     ["tfnas.errors"],
-    ["tfnas.registry", "tfnas.artifacts", "tfnas.cli"],
+    [
+        "tfnas.registry", "tfnas.artifacts", "tfnas.cli",
+        "tfnas.tflite_packing",
+    ],
     ["tfnas.arch"],
     ["tfnas.ops"],
     ["tfnas.spaces", "tfnas.cost", "tfnas.data"],
@@ -31,6 +34,7 @@ BASE = {"tfnas.errors", "tfnas.artifacts", "tfnas.cli"}
 BORROWS = {
     "tflite_bench": BASE,
     "tflite_bench.writer": BASE | {"tfnas.arch", "tfnas.ops"},
+    "tflite_bench.flatbuffer": BASE | {"tfnas.tflite_packing"},
     "tflite_bench.fusion": BASE | {"tfnas.ops"},
     "tflite_bench.convert": BASE | {"tfnas.arch", "tfnas.ops"},
     "android_bench": BASE
@@ -44,6 +48,7 @@ LIGHT = (
     "tfnas.cli.",
     "tfnas.errors.",
     "tfnas.registry.",
+    "tfnas.tflite_packing.",
     "tfnas.ops.",
     "tfnas.spaces.",
     "tfnas.cost.counting.",

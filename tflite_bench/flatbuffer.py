@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-_ALIGNMENT = 16  # of constants, as the schema demands
+from tfnas import tflite_packing
+
 _SCHEMA_VERSION = 3
 _TYPES = {
     "float32": schema.TensorType.FLOAT32,
@@ -47,22 +47,6 @@ class Quantization:
     axis: int = 0
 
 
-class _Buffer(schema.BufferT):
-    """A constant, placed at the alignment that the schema demands."""
-
-    def Pack(self, builder: flatbuffers.Builder) -> int:
-        if self.data is None:
-            return super().Pack(builder)
-        payload = np.ascontiguousarray(self.data).tobytes()
-        builder.StartVector(1, len(payload), _ALIGNMENT)
-        builder.head -= len(payload)
-        builder.Bytes[builder.head : builder.head + len(payload)] = payload
-        data = builder.EndVector()
-        schema.BufferStart(builder)
-        schema.BufferAddData(builder, data)
-        return schema.BufferEnd(builder)
-
-
 class ModelBuilder:
     """Builds a model of one subgraph, operator by operator.
 
@@ -73,7 +57,7 @@ class ModelBuilder:
         self._graph = schema.SubGraphT()
         self._graph.tensors, self._graph.operators = [], []
         # Buffer 0 is the one of all tensors that are not constant.
-        self._buffers: list[_Buffer] = [_Buffer()]
+        self._buffers: list[schema.BufferT] = [schema.BufferT()]
         self._codes: dict[tuple[str, int], int] = {}
 
     def tensor(
@@ -102,7 +86,7 @@ class ModelBuilder:
     ) -> int:
         """Adds a tensor that holds `data`."""
         index = self.tensor(name, data.shape, data.dtype.name, quantization)
-        buffer = _Buffer()
+        buffer = schema.BufferT()
         buffer.data = data
         self._graph.tensors[index].buffer = len(self._buffers)
         self._buffers.append(buffer)
@@ -153,14 +137,7 @@ class ModelBuilder:
         model.subgraphs = [self._graph]
         model.buffers = self._buffers
         model.operatorCodes = [_code(*key) for key in self._codes]
-        size_bytes = sum(
-            b.data.nbytes + _ALIGNMENT
-            for b in self._buffers
-            if b.data is not None
-        )
-        builder = flatbuffers.Builder(size_bytes + (1 << 14))
-        builder.Finish(model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        return tflite_packing.pack(model)
 
 
 def _code(name: str, version: int) -> schema.OperatorCodeT:

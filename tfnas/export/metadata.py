@@ -12,10 +12,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfnas import tflite_packing
 from tfnas.artifacts import PathLike
 from tfnas.artifacts import read_text
 from tfnas.errors import ArtifactError
@@ -24,9 +24,6 @@ from tfnas.export.runtime import open_interpreter
 
 NAME = b"TFNAS_METADATA"
 FORMAT = "tfnas-metadata/1"
-_IDENTIFIER = b"TFL3"
-_ALIGNMENT = 16  # of constants, as the schema demands
-_ROOM = 1 << 16  # for all that is no constant; the builder takes more itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +145,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _parse(blob: bytes) -> Any:
-    if blob[4:8] != _IDENTIFIER:
+    if blob[4:8] != tflite_packing.IDENTIFIER:
         raise ArtifactError(
             "Expected the content of a .tflite file. "
             f"Received: {len(blob)} bytes"
@@ -165,27 +162,6 @@ def _with_entry(blob: bytes, text: bytes) -> bytes:
     buffer.data = np.frombuffer(text, np.uint8)
     entry = schema.MetadataT()
     entry.name, entry.buffer = NAME, len(model.buffers)
-    model.buffers = [_Aligned(old) for old in (*model.buffers, buffer)]
+    model.buffers = [*model.buffers, buffer]
     model.metadata = [*kept, entry]
-    builder = flatbuffers.Builder(len(blob) + len(text) + _ROOM)
-    builder.Finish(model.Pack(builder), _IDENTIFIER)
-    return bytes(builder.Output())
-
-
-class _Aligned(schema.BufferT):
-    """A constant, placed at the alignment that the schema demands."""
-
-    def __init__(self, buffer: Any):
-        super().__init__(buffer.data, buffer.offset, buffer.size)
-
-    def Pack(self, builder: flatbuffers.Builder) -> int:
-        if self.data is None:
-            return super().Pack(builder)
-        payload = np.ascontiguousarray(self.data).tobytes()
-        builder.StartVector(1, len(payload), _ALIGNMENT)
-        builder.head -= len(payload)
-        builder.Bytes[builder.head : builder.head + len(payload)] = payload
-        data = builder.EndVector()
-        schema.BufferStart(builder)
-        schema.BufferAddData(builder, data)
-        return schema.BufferEnd(builder)
+    return tflite_packing.pack(model)
