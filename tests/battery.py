@@ -10,9 +10,12 @@ import dataclasses
 import keras
 import numpy as np
 
+from tests.export import fidelity
 from tfnas import Arch
 from tfnas import applications
+from tfnas import derive
 from tfnas import export
+from tfnas.export import qat
 
 STATISTICS = 96  # fewer images leave channels of hardly any variance
 CALIBRATION, IMAGES = 24, 6
@@ -145,10 +148,22 @@ def check_int8(subject, folder):
     assert parity.mean_abs < 0.5 * np.std(model(images))
 
 
+def check_qat(subject, folder):
+    """Trained for int8, its file is int8 only and gives what was trained."""
+    arch = derive.with_classes(subject.arch, 10)  # there are ten digits
+    images = fidelity.digits(arch.input_shape[0])
+    model = dataclasses.replace(subject, arch=arch).normalised(
+        classifier_activation=None
+    )
+    tuned = qat.quantize_aware(model, arch, images, fidelity.SETTINGS)
+    blob = qat.to_int8(tuned)
+    fidelity.check(tuned, blob, images.test.arrays()[0])
+
+
 CHECKS = {
     check.__name__.removeprefix("check_"): check
     for check in (
         check_shapes, check_endpoints, check_save_load, check_gradient,
-        check_float_parity, check_int8,
+        check_float_parity, check_int8, check_qat,
     )
 }

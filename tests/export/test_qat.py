@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
+from tests.export import fidelity
 from tests.export import networks
-from tfnas import data
 from tfnas import export
 from tfnas import spaces
 from tfnas.arch import Arch
@@ -16,28 +16,12 @@ from tfnas.errors import Diverged
 from tfnas.export import qat
 from tfnas.export.placement import place
 
-STEPS = 20
-SETTINGS = qat.FineTuning(epochs=1, batch_size=16)
-# The four spaces whose networks can be trained for int8.
-SPACES = [
-    "densenas_mbv2@32", "autoshrink_cnn@32", "autospace@32", "mobilenetv3@32",
-]
-
-
-def _digits(size):
-    return data.load(
-        {
-            "name": "digits", "image_size": size,
-            "limit_train": STEPS * SETTINGS.batch_size, "limit_test": 50,
-            # With the usual values, pixels lie halfway between two integers.
-            "mean": 101.3, "std": 71.9,
-        }
-    )
+SETTINGS = fidelity.SETTINGS
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return _digits(16)
+    return fidelity.digits(16)
 
 
 @pytest.fixture(scope="module")
@@ -63,48 +47,9 @@ def _kernels(model):
     return found
 
 
-def _nudged(images, quantum):
-    """Returns images with one pixel of twenty moved by one quantum."""
-    rng = np.random.default_rng(0)
-    moves = rng.choice([-1, 1], images.shape) * (
-        rng.random(images.shape) < 0.05
-    )
-    return (images + quantum * moves).astype(np.float32)
-
-
-def _check_is_faithful(tuned, blob, images):
-    """Checks that a file is int8 only and gives what the twin gives.
-
-    That is within a quantum in the mean and eight at most, or, where a value
-    lies halfway and the two round it apart, within what a network of random
-    weights makes of such quanta in the image. The images must be like those
-    that gave the ranges, or all logits end at the edges of theirs and agree
-    on nothing.
-    """
-    export.require_int8(blob)
-    assert set(export.describe(blob)["tensor_dtypes"]) == {"int8", "int32"}
-    network = export.TFLiteClassifier(blob)
-    given, output = (
-        details["quantization"][0]
-        for details in (network._input, network._output)
-    )
-    expected = tuned(images).numpy()
-    received = network.predict(images)
-    levels = np.round(expected / output)
-    edges = (levels == levels.min()) | (levels == levels.max())
-    assert np.mean(edges) < 0.1
-    assert len(np.unique(levels)) > 30
-
-    sensitivity = np.abs(tuned(_nudged(images, given)) - expected)
-    assert sensitivity.mean() > 0
-    difference = np.abs(received - expected)
-    assert difference.mean() < max(output, 1.5 * sensitivity.mean())
-    assert difference.max() < max(8 * output, 2 * sensitivity.max())
-
-
 def test_file_computes_what_was_trained(all_kinds, digits):
     _, tuned, blob = all_kinds
-    _check_is_faithful(tuned, blob, digits.test.arrays()[0])
+    fidelity.check(tuned, blob, digits.test.arrays()[0])
 
 
 def test_no_tensor_is_rescaled_on_its_way(all_kinds):
@@ -152,18 +97,6 @@ def test_file_may_take_and_give_floats(digits, small):
         qat.to_int8(tuned, io="int16")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("space", SPACES)
-def test_twenty_steps_then_int8_for_every_space(space):
-    arch = spaces.get(space).sample(1)
-    model = networks.random_weights(arch, seed=1)
-    digits = _digits(32)
-    tuned = qat.quantize_aware(model, arch, digits, SETTINGS)
-    blob = qat.to_int8(tuned)
-    _check_is_faithful(tuned, blob, digits.test.arrays()[0])
-    assert len(blob) < 0.6 * len(export.to_tflite(model))
-
-
 def test_pruning_reaches_its_sparsity(digits, small):
     pruned = qat.prune(small, networks.SMALL, digits, 0.7, SETTINGS)
     kernels = _kernels(pruned)
@@ -209,7 +142,7 @@ def test_what_cannot_be_tuned_is_refused(digits, small):
     with pytest.raises(ConfigError, match="clusters=1"):
         qat.cluster(small, networks.SMALL, digits, 1)
     with pytest.raises(ConfigError, match="takes images"):
-        qat.quantize_aware(small, networks.SMALL, _digits(32))
+        qat.quantize_aware(small, networks.SMALL, fidelity.digits(32))
     with pytest.raises(ConfigError, match="Expected the model of network"):
         qat.quantize_aware(small, networks.ALL_KINDS, digits)
     with pytest.raises(Diverged, match="lr=1e"):
