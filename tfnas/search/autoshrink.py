@@ -192,9 +192,8 @@ class AutoShrink(Search):
                 Found(arch, self.cost(arch), _finite(quality) or 0.0, "random")
             )
         return [
-            {"phase": "score", "epoch": len(self._rounds), "role": f.role,
-             "arch_id": f.arch.id, "cost": f.cost, "accuracy": f.score}
-            for f in self._baseline[done:]
+            found.log_record(len(self._rounds))
+            for found in self._baseline[done:]
         ]
 
     @functools.cached_property

@@ -23,7 +23,7 @@ from tfnas.search import chain_derive
 from tfnas.search.base import SEARCHES
 from tfnas.search.base import Found
 from tfnas.search.base import Search
-from tfnas.search.baselines import random_at_cost
+from tfnas.search.baselines import scored_at_cost
 from tfnas.search.cell_training import CellTraining
 from tfnas.search.population import Individual
 from tfnas.search.population import Population
@@ -243,19 +243,13 @@ class AutoSpace(Search):
         """Scores the best network and a random baseline of its cost."""
         best = self.derive()
         self._archs.append(Found(best, self.cost(best), self.score(best)))
-        cost, width = self._archs[0].cost, self.config.random_tolerance
-        for arch in random_at_cost(
-            self.space, self.cost, cost * (1 - width), cost * (1 + width),
-            self.config.random_archs, self.seed,
-        ):
-            self._baseline.append(
-                Found(arch, self.cost(arch), self.score(arch), "random")
-            )
-        return [
-            {"phase": "score", "epoch": self.units - 1, "role": f.role,
-             "arch_id": f.arch.id, "cost": f.cost, "accuracy": f.score}
-            for f in self._archs + self._baseline
-        ]
+        c = self.config
+        self._baseline += scored_at_cost(
+            self.space, self.cost, self.score, self._archs[0],
+            c.random_tolerance, c.random_archs, self.seed,
+        )
+        scored = self._archs + self._baseline
+        return [found.log_record(self.units - 1) for found in scored]
 
     def state(self) -> dict[str, Any]:
         return {

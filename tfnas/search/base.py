@@ -52,6 +52,13 @@ class Found:
             "arch": self.arch.to_json(),
         }
 
+    def log_record(self, epoch: int) -> dict[str, Any]:
+        """Returns what the log says of its score."""
+        return {
+            "phase": "score", "epoch": epoch, "role": self.role,
+            "arch_id": self.arch.id, "cost": self.cost, "accuracy": self.score,
+        }
+
     @classmethod
     def from_json(cls, value: dict[str, Any], source: str) -> Found:
         """Reads a record of `result.json`."""

@@ -1,7 +1,7 @@
 """What a search is compared with: random, evolution, local search, no policy.
 
-`random_at_cost` draws networks of one cost. The others are strategies, which
-`query.QuerySearch` runs.
+`random_at_cost` draws networks of one cost, and `scored_at_cost` scores them as
+a result was. The others are strategies, which `query.QuerySearch` runs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from tfnas.arch import Arch
 from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
+from tfnas.search.base import Found
 from tfnas.search.limit import Limit
 from tfnas.search.query import Strategy
 from tfnas.spaces.base import Space
@@ -69,6 +70,30 @@ def random_at_cost(
             f"{high:.4g}. Received: none in {max_draws} draws"
         )
     return list(found.values())
+
+
+def scored_at_cost(
+    space: Space, cost: Callable[[Arch], float],
+    score: Callable[[Arch], float], best: Found, tolerance: float,
+    number: int, seed: int,
+) -> list[Found]:
+    """Draws networks of the cost of a result and scores them as it was.
+
+    Args:
+        space: Where to draw from.
+        cost: The cost of a network.
+        score: Its score.
+        best: The result.
+        tolerance: How far their costs may be from its cost, as a share of it.
+        number: How many networks.
+        seed: Seed of the draws.
+
+    Raises:
+        InfeasibleBudget: when there is no such network.
+    """
+    low, high = (best.cost * (1 + s * tolerance) for s in (-1, 1))
+    archs = random_at_cost(space, cost, low, high, number, seed)
+    return [Found(arch, cost(arch), score(arch), "random") for arch in archs]
 
 
 def _descend(

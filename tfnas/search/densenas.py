@@ -27,7 +27,7 @@ from tfnas.search import dense_derive
 from tfnas.search.base import SEARCHES
 from tfnas.search.base import Found
 from tfnas.search.base import Search
-from tfnas.search.baselines import random_at_cost
+from tfnas.search.baselines import scored_at_cost
 from tfnas.search.op_sampling import sample_ops
 from tfnas.search.setting import Setting
 from tfnas.spaces.dense import DenseSpace
@@ -334,19 +334,13 @@ class DenseNAS(Search):
                 Found(arch, record["cost"], self.score(arch),
                       epoch=record["epoch"])
             )
-        cost, width = self._archs[0].cost, self.config.random_tolerance
-        for arch in random_at_cost(
-            self.space, self.cost, cost * (1 - width), cost * (1 + width),
-            self.config.random_archs, self.seed,
-        ):
-            self._baseline.append(
-                Found(arch, self.cost(arch), self.score(arch), "random")
-            )
-        return [
-            {"phase": "score", "epoch": self.config.epochs, "role": f.role,
-             "arch_id": f.arch.id, "cost": f.cost, "accuracy": f.score}
-            for f in self._archs + self._baseline
-        ]
+        c = self.config
+        self._baseline += scored_at_cost(
+            self.space, self.cost, self.score, self._archs[0],
+            c.random_tolerance, c.random_archs, self.seed,
+        )
+        scored = self._archs + self._baseline
+        return [found.log_record(c.epochs) for found in scored]
 
     def _best_epochs(self) -> list[dict[str, Any]]:
         """Epochs of different networks, best validation accuracy first.
