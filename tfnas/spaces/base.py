@@ -10,6 +10,7 @@ from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
+from tfnas.errors import ConfigError
 from tfnas.registry import Registry
 
 
@@ -65,6 +66,29 @@ class Space(abc.ABC):
                 f"space `{self.name}` does not contain this architecture. "
                 f"Received: arch={arch.id}, space={arch.space!r}"
             )
+
+
+def image_shape(
+    name: str, input_shape: tuple[int, ...] | None, size: int, stride: int
+) -> tuple[int, ...]:
+    """Returns the shape of a space's images.
+
+    Args:
+        name: Name of the space, for the error.
+        input_shape: `(height, width, channels)`, if given.
+        size: Side of the images otherwise, in pixels.
+        stride: That of the last feature map; no image may be smaller.
+
+    Raises:
+        ConfigError: when the image is too small for the strides.
+    """
+    shape = (size, size, 3) if input_shape is None else tuple(input_shape)
+    if len(shape) != 3 or min(shape[:2]) < stride:
+        raise ConfigError(
+            f"space `{name}` takes images of at least {stride} x {stride} "
+            f"pixels. Received: input_shape={shape}"
+        )
+    return shape
 
 
 _SPACES: Registry[Callable[..., Space]] = Registry("space")

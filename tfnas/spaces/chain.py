@@ -12,10 +12,10 @@ from typing import Any
 
 from tfnas.arch import Arch
 from tfnas.arch import Block
-from tfnas.errors import ConfigError
 from tfnas.ops.base import make_divisible
 from tfnas.ops.graph import Shape
 from tfnas.spaces.base import Space
+from tfnas.spaces.base import image_shape
 
 PAIR = 2  # consecutive places that make a position
 # Stages label drawings: stem, fixed block, then the positions.
@@ -147,17 +147,10 @@ class ChainSpace(Space):
         self, name: str, spec: ChainSpec, classes: int | None = None,
         input_shape: tuple[int, ...] | None = None,
     ):
-        size = spec.input_size
-        if input_shape is None:
-            input_shape = (size, size, 3)
-        side = spec.stem_stride * math.prod(s for _, _, s in spec.stages)
-        if len(input_shape) != 3 or min(input_shape[:2]) < side:
-            raise ConfigError(
-                f"space `{name}` takes images of at least {side} x {side} "
-                f"pixels. Received: input_shape={tuple(input_shape)}"
-            )
+        stride = spec.stem_stride * math.prod(s for _, _, s in spec.stages)
         super().__init__(
-            name, input_shape, spec.classes if classes is None else classes
+            name, image_shape(name, input_shape, spec.input_size, stride),
+            spec.classes if classes is None else classes,
         )
         self.spec = spec
 

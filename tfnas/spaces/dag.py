@@ -24,6 +24,7 @@ from tfnas.ops import dag as dag_ops
 from tfnas.ops.masked_dag import Edge
 from tfnas.ops.masked_dag import MaskedDag
 from tfnas.spaces.base import Space
+from tfnas.spaces.base import image_shape
 from tfnas.spaces.base import register
 from tfnas.spaces.dag_specs import DRAW_SEED
 from tfnas.spaces.dag_specs import SPECS
@@ -162,16 +163,10 @@ class ShrinkSpace(DagSpace):
         input_shape: tuple[int, ...] | None = None,
         node_ops: tuple[str, ...] | None = None,
     ):
-        if input_shape is None:
-            input_shape = (spec.input_size, spec.input_size, 3)
-        side = spec.stem_stride * math.prod(spec.pools)
-        if len(input_shape) != 3 or min(input_shape[:2]) < side:
-            raise ConfigError(
-                f"space `{name}` takes images of at least {side} x {side} "
-                f"pixels. Received: input_shape={tuple(input_shape)}"
-            )
+        stride = spec.stem_stride * math.prod(spec.pools)
         super().__init__(
-            name, input_shape, spec.classes if classes is None else classes,
+            name, image_shape(name, input_shape, spec.input_size, stride),
+            spec.classes if classes is None else classes,
             draw_ops(spec.nodes) if node_ops is None else node_ops,
         )
         self.spec = spec

@@ -18,9 +18,9 @@ from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
-from tfnas.errors import ConfigError
 from tfnas.spaces import net_config
 from tfnas.spaces.base import Space
+from tfnas.spaces.base import image_shape
 from tfnas.spaces.base import register
 from tfnas.spaces.dense_specs import SPECS
 from tfnas.spaces.dense_specs import DenseSpec
@@ -64,17 +64,10 @@ class DenseSpace(Space):
         classes: int | None = None,
         input_shape: tuple[int, ...] | None = None,
     ):
-        size = spec.input_size
-        if input_shape is None:
-            input_shape = (size, size, 3)
-        side = size // spec.resolutions[-1]
-        if len(input_shape) != 3 or min(input_shape[:2]) < side:
-            raise ConfigError(
-                f"space `{name}` takes images of at least {side} x {side} "
-                f"pixels. Received: input_shape={tuple(input_shape)}"
-            )
+        stride = spec.input_size // spec.resolutions[-1]
         super().__init__(
-            name, input_shape, spec.classes if classes is None else classes
+            name, image_shape(name, input_shape, spec.input_size, stride),
+            spec.classes if classes is None else classes,
         )
         self.spec = spec
 

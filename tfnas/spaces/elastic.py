@@ -21,6 +21,7 @@ from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.spaces.base import image_shape
 from tfnas.spaces.base import register
 from tfnas.spaces.coded import CodedSpace
 from tfnas.spaces.coded import Codes
@@ -76,19 +77,12 @@ class ElasticSpace(CodedSpace):
         input_shape: tuple[int, ...] | None = None,
     ):
         size = max(spec.resolutions, default=spec.input_size)
-        if input_shape is None:
-            input_shape = (size, size, 3)
-        if len(input_shape) != 3 or min(input_shape[:2]) < spec.stride:
-            raise ConfigError(
-                f"space `{name}` takes images of at least {spec.stride} x "
-                f"{spec.stride} pixels. "
-                f"Received: input_shape={tuple(input_shape)}"
-            )
-        if spec.resolutions and tuple(input_shape[:2]) != (size, size):
+        input_shape = image_shape(name, input_shape, size, spec.stride)
+        if spec.resolutions and input_shape[:2] != (size, size):
             raise ConfigError(
                 f"space `{name}` chooses among the sides {spec.resolutions} "
                 f"and takes images of {size} x {size} pixels. "
-                f"Received: input_shape={tuple(input_shape)}"
+                f"Received: input_shape={input_shape}"
             )
         super().__init__(
             name, input_shape, spec.classes if classes is None else classes
