@@ -92,8 +92,7 @@ def main(argv: list[str]) -> None:
     tuner = RecipeTuner(networks, config, dataset, folder)
     tuner.search()
     if role in ("", "chief"):
-        outcome.finish(tuner, dataset, folder, costs)
-        _report(artifacts.read_json(folder / "result.json"), folder)
+        _report(outcome.finish(tuner, dataset, folder, costs), folder)
 
 
 def _merged() -> Any:

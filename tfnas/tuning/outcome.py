@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from typing import Any
 
@@ -19,30 +18,10 @@ from tfnas.tuning.tuner import RecipeTuner
 FORMAT = "tfnas-tuned/1"
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """The result of a tuning.
-
-    Args:
-        best: The record of the best of the longest trials; see
-            `RecipeTuner.records`.
-        given: Accuracy of the recipe as it was given, as long and on the
-            same images as those.
-        test_accuracy: Of the best recipe, trained on all training images.
-        overrides: Flags that give `tfnas-train` the best recipe; none where
-            no trial was better than the recipe as given.
-    """
-
-    best: dict[str, Any]
-    given: float
-    test_accuracy: float
-    overrides: list[str]
-
-
 def finish(
     tuner: RecipeTuner, dataset: Dataset, workdir: pathlib.Path,
     limits: dict[str, Any],
-) -> Outcome:
+) -> dict[str, Any]:
     """Trains what stands beside the trials; writes the result.
 
     The recipe as it was given is trained like a trial, in `given/`; the best
@@ -53,6 +32,14 @@ def finish(
         dataset: The images, the test images among them.
         workdir: Folder of the tuning.
         limits: What was asked of the networks, and what they cost.
+
+    Returns:
+        What `result.json` holds: `best` is the record of the best of the
+        longest trials (see `RecipeTuner.records`); `given` has the accuracy
+        of the recipe as it was given, as long and on the same images;
+        `test_accuracy` is that of the best recipe, trained on all training
+        images; `overrides` are flags that give `tfnas-train` the best
+        recipe, none where no trial was better than the recipe as given.
 
     Raises:
         TfnasError: when no trial came to an end.
@@ -85,14 +72,12 @@ def finish(
         for name, value in best["values"].items()
         if better and name != NETWORK
     ]
-    artifacts.write_json(
-        workdir / "result.json",
-        {
-            "format": FORMAT, "tuner": tuner.tune["tuner"],
-            "seed": tuner.config.seed, "arch_id": arch.id, "limits": limits,
-            "best": best, "given": {OBJECTIVE: given},
-            "test_accuracy": accuracy, "overrides": overrides,
-            "trials": records, "versions": run_state.versions(),
-        },
-    )
-    return Outcome(best, given, accuracy, overrides)
+    result = {
+        "format": FORMAT, "tuner": tuner.tune["tuner"],
+        "seed": tuner.config.seed, "arch_id": arch.id, "limits": limits,
+        "best": best, "given": {OBJECTIVE: given},
+        "test_accuracy": accuracy, "overrides": overrides,
+        "trials": records, "versions": run_state.versions(),
+    }
+    artifacts.write_json(workdir / "result.json", result)
+    return result
