@@ -377,9 +377,11 @@ def train_language(
     Stage(folder, work, loop, inputs).run(title)
     losses = {"test": work.finish(), "valid": min(work.losses)}
     perplexity = {part: math.exp(loss) for part, loss in losses.items()}
-    artifacts.write_json(
-        folder / "result.json",
-        {"format": FORMAT, "arch_id": arch.id, "perplexity": perplexity,
-         "versions": run_state.versions(), "seed": config.seed},
-    )
+    result = folder / "result.json"
+    if not result.exists():  # it names the versions that trained
+        artifacts.write_json(
+            result,
+            {"format": FORMAT, "arch_id": arch.id, "perplexity": perplexity,
+             "versions": run_state.versions(), "seed": config.seed},
+        )
     return work.model, perplexity

@@ -302,9 +302,11 @@ def retrain(
         inputs["teacher"] = artifacts.sha256(teacher)
     Stage(folder, work, loop, inputs).run(title)
     assert work.accuracy is not None  # the last epoch is tested
-    if distribute.is_chief(strategy):
+    result = folder / "result.json"
+    # It names the versions that trained, not those that came back later.
+    if distribute.is_chief(strategy) and not result.exists():
         artifacts.write_json(
-            folder / "result.json",
+            result,
             {"format": FORMAT, "arch_id": arch.id, "accuracy": work.accuracy,
              "versions": run_state.versions(), "seed": config.seed},
         )
