@@ -156,7 +156,7 @@ def _is_visit(record: Mapping[str, Any]) -> bool:
     """Says whether a line of a journal is what `_visit` makes."""
     readings = record.get("readings")
     return (
-        {"readings", "load", "seconds"} <= record.keys()
+        {"readings", "date", "load", "seconds"} <= record.keys()
         and isinstance(readings, dict)
         and {CALL, REFERENCE} <= readings.keys()
         and all(
@@ -283,9 +283,7 @@ class _Readings:
             "format": FORMAT,
             **provenance,
             "rounds": min(map(self.rounds, self.names)),
-            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(
-                timespec="seconds"
-            ),
+            "date": records[-1]["date"],  # the same when it is read again
             "conditions": {
                 "call_ms": self._call_ms,
                 "reference_ms": stats.latency_ms(self._all(REFERENCE)),
@@ -406,6 +404,9 @@ def _visit(
             }
             for name, m in zip(paths, measured, strict=True)
         },
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(
+            timespec="seconds"
+        ),
         "load": round(os.getloadavg()[0], 2),
         "seconds": round(time.monotonic() - start, 3),
     }
