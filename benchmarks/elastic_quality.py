@@ -11,14 +11,14 @@ on the test images, which nothing else looks at.
 1. A supernet: 20 epochs of sandwich steps (the largest, the smallest and a
    random subnet; the largest teaches the others).
 2. Ranks: 12 subnets, evenly spaced by multiply-adds among 96 random ones, and
-   the 8 corners of the space (all layers with the least or the largest
-   kernel, expansion, depth), scored with shared weights, and each trained
-   from scratch on the same 8,000 images for 12 epochs; the 12 with two seeds,
-   whose mean counts. Kendall's tau of the two, of the 12 and of all 20: with shared
+   the 8 corners of the space (all layers with the least or the largest kernel,
+   expansion, depth), scored with shared weights, and each trained from scratch
+   on the same 8,000 images for 12 epochs; the 12 with two seeds, whose mean
+   counts. Kendall's tau of the two, of the 12 and of all 20: with shared
    weights on the 2,000 images that a search has, and on the test images too,
    where less is left to chance; as what a ranking by size alone would reach,
-   tau of multiply-adds; and, as what can be asked of any judge, tau of the
-   two trainings of the 12.
+   tau of multiply-adds; and, as what can be asked of any judge, tau of the two
+   trainings of the 12.
 3. Search: for each of three seeds ASE-NAS spends 100 queries of shared
    weights under a hard limit, the median latency of 300 random networks by
    the measured table. 8 random networks of the latency that the table
