@@ -12,7 +12,7 @@ they are measured is the figure; the trainings are short (40 steps of warm-up,
 A target that no network reaches is refused, and the reason is in the result.
 
 The same command goes on where it was killed. Time: about 8 minutes for each
-target on 2 cores. Prints one JSON line and writes it to
+target on one core. Prints one JSON line and writes it to
 `benchmarks/results/`.
 """
 
