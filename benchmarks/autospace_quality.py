@@ -241,12 +241,9 @@ def summarise(runs: Sequence[dict]) -> dict[str, Any]:
     }
 
     def gain(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
-        gaps = np.array(a) - np.array(b)
-        return {
-            "mean": float(gaps.mean()),
-            "deviation": float(gaps.std(ddof=1)) if len(gaps) > 1 else 0.0,
-            "better": int((gaps > 0).sum()), "seeds": len(gaps),
-        }
+        gaps = [one - other for one, other in zip(a, b, strict=True)]
+        line = {"better": sum(gap > 0 for gap in gaps), "seeds": len(gaps)}
+        return {**closing.interval(gaps), **line} if len(gaps) > 1 else line
 
     return {
         "space_accuracy": {k: float(np.mean(v)) for k, v in spaces.items()},
@@ -290,7 +287,9 @@ def main(argv: list[str]) -> None:
     root = pathlib.Path(_WORKDIR.value)
     runs = [run_seed(root / f"seed_{seed}", int(seed)) for seed in _SEEDS.value]
     line = {
-        "benchmark": "autospace_quality", "data": _DATA.value,
+        "benchmark": "autospace_quality",
+        "data": "CIFAR-10; accuracy on the test images that are there",
+        "setting": {"evolution": EVOLUTION, "proxyless": PROXYLESS},
         "madds_m": MADDS_M, "nets": _NETS.value, **summarise(runs),
         "runs": runs, "versions": run_state.versions(),
     }
