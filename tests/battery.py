@@ -149,7 +149,7 @@ def check_int8(subject, folder):
 
 
 def check_qat(subject, folder):
-    """Trained for int8, its file is int8 only and gives what was trained."""
+    """Trained for int8, its file is small and gives what was trained."""
     arch = derive.with_classes(subject.arch, 10)  # there are ten digits
     images = fidelity.digits(arch.input_shape[0])
     model = dataclasses.replace(subject, arch=arch).normalised(
@@ -158,6 +158,7 @@ def check_qat(subject, folder):
     tuned = qat.quantize_aware(model, arch, images, fidelity.SETTINGS)
     blob = qat.to_int8(tuned)
     fidelity.check(tuned, blob, images.test.arrays()[0])
+    assert len(blob) < 0.6 * len(export.to_tflite(model))
 
 
 CHECKS = {

@@ -15,7 +15,7 @@ from tfnas import spaces
 SIDE = 64  # of the images that published networks are tested with
 SEARCHED = (
     "densenas_mbv2@32", "densenas_resnet@32", "autoshrink_cnn@32",
-    "autospace_proxyless@32", "mobilenetv3@32", "nasbench201",
+    "autospace@32", "autospace_proxyless@32", "mobilenetv3@32", "nasbench201",
 )
 # What the default run has time for: builds, and two conversions.
 QUICK = {
@@ -25,6 +25,7 @@ QUICK = {
     "densenas_resnet@32": {"shapes"},
     "mobilenetv3@32": {"endpoints", "int8"},
     "autoshrink_cnn@32": {"gradient"},
+    "autospace@32": {"gradient"},
     "autospace_proxyless@32": {"gradient"},
     "nasbench201": {"shapes"},
 }

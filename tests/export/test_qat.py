@@ -17,10 +17,6 @@ from tfnas.export import qat
 from tfnas.export.placement import place
 
 SETTINGS = fidelity.SETTINGS
-# The four spaces whose networks can be trained for int8.
-SPACES = [
-    "densenas_mbv2@32", "autoshrink_cnn@32", "autospace@32", "mobilenetv3@32",
-]
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +95,6 @@ def test_file_may_take_and_give_floats(digits, small):
     )
     with pytest.raises(ConfigError, match="io='int16'"):
         qat.to_int8(tuned, io="int16")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("space", SPACES)
-def test_twenty_steps_then_int8_for_every_space(space):
-    arch = spaces.get(space).sample(1)
-    model = networks.random_weights(arch, seed=1)
-    digits = fidelity.digits(32)
-    tuned = qat.quantize_aware(model, arch, digits, SETTINGS)
-    blob = qat.to_int8(tuned)
-    fidelity.check(tuned, blob, digits.test.arrays()[0])
-    assert len(blob) < 0.6 * len(export.to_tflite(model))
 
 
 def test_pruning_reaches_its_sparsity(digits, small):
