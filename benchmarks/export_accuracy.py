@@ -150,6 +150,7 @@ class Case:
             self.arch, make_config(self.seed), self.folder / "train",
             self.dataset, title=self.name,
         )
+        self.arch.save(self.folder / "arch.json")  # `publish_preset` asks
         retrain.save_model(model, self.folder / "model.keras")
         return {"accuracy": accuracy}
 

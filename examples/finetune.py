@@ -2,11 +2,11 @@
 
     python examples/finetune.py PHOTOS PICTURE.jpg
 
-PHOTOS holds train/<class>/ and val/<class>/ with JPEG or PNG files. With
-`--network` and `--weights` it starts from a trained body (`python -m
-tfnas.applications` lists presets; `tfnas-import-weights` makes weight files);
-without weights it starts from scratch, for which three epochs are few. Writes
-`classifier_int8.tflite` and says what is on the picture.
+PHOTOS holds train/<class>/ and val/<class>/ with JPEG or PNG files. It starts
+from the network of the package that knows CIFAR-10, or from `--network` and
+`--weights` (`python -m tfnas.applications` lists presets;
+`tfnas-import-weights` makes weight files). Writes `classifier_int8.tflite` and
+says what is on the picture.
 """
 
 import argparse
@@ -22,26 +22,29 @@ from tfnas import export
 parser = argparse.ArgumentParser()
 parser.add_argument("photos")
 parser.add_argument("picture")
-parser.add_argument("--network", default="densenas_a")
-parser.add_argument("--weights", help="a preset, or a weight file")
-parser.add_argument("--epochs", type=int, default=3)
+parser.add_argument("--network", default="tfnas_small")
+parser.add_argument("--weights", default="cifar10",
+                    help="a preset or a weight file; '' starts from scratch")
+parser.add_argument("--size", type=int, default=64, help="pixels of a side")
+parser.add_argument("--epochs", type=int, default=5)
 flags = parser.parse_args()
 
 # Data: scaled as the network takes it.
-size, scale = 96, applications.APPLICATIONS.get(flags.network)
+size, scale = flags.size, applications.APPLICATIONS.get(flags.network)
 photos = data.load({"name": f"folder:{flags.photos}", "image_size": size,
                     "mean": scale.mean, "std": scale.std})
 
 # A trained body and a new head.
 net = applications.with_new_head(
-    flags.network, photos.classes, flags.weights, input_shape=(size, size, 3)
+    flags.network, photos.classes, flags.weights or None,
+    input_shape=(size, size, 3),
 )
 
 # Fine-tune.
 net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 for epoch in range(flags.epochs):
     batches = photos.train.batches(32, seed=0, epoch=epoch, augment="flip")
-    net.fit(batches, shuffle=False)  # they are already
+    net.fit(batches, shuffle=False, verbose=2)  # they are shuffled
 print("float accuracy:", export.accuracy(net, photos.test))
 
 # Export.

@@ -150,6 +150,8 @@ def test_what_the_package_ships_is_whole():
         entry = applications.APPLICATIONS.get(path.stem)
         for preset in entry.presets.values():
             preset.read()  # its hash is checked
+    small = applications.APPLICATIONS.get("tfnas_small")
+    assert small.presets["cifar10"].top1 > 80
     assert not applications.APPLICATIONS.get("densenas_a").presets
 
 
