@@ -27,10 +27,10 @@ Every training (resumable by epochs), conversion, tuning and timing is a unit
 that is written down when it is done: after a kill the same command goes on.
 `--units=N` ends it after N of them; `--smoke` runs all of it in minutes on a
 few images, to see that it works. Seeds can run side by side, each in a process
-of its own (`--seeds=1`); with all of them the program then sums up. Time:
-about 11 minutes for a training (500,000 images at 700 to 900 images/s) and 4
-for a tuning on one idle core, so an hour for a seed (estimated; measure
-yours). Prints one JSON line and writes it to `benchmarks/results/`.
+of its own (`--seeds=1`); with all of them the program then sums up. Time: 13
+to 24 minutes for a training (500,000 images, 350 to 650 a second on one core
+beside the other seed) and 1.5 to 3 for a tuning, 92 minutes for a seed. Prints
+one JSON line and writes it to `benchmarks/results/`.
 """
 
 from __future__ import annotations
