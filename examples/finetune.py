@@ -53,7 +53,8 @@ pathlib.Path("classifier_int8.tflite").write_bytes(blob)
 print("int8 accuracy:", export.accuracy(blob, photos.test))
 
 # Classify.
-pixels = keras.utils.load_img(flags.picture, target_size=(size, size))
+pixels = keras.utils.load_img(flags.picture, target_size=(size, size),
+                              interpolation="bilinear", keep_aspect_ratio=True)
 image = applications.preprocess_input(np.array(pixels)[None], flags.network)
 answer = export.TFLiteClassifier(blob).predict(image)
 print(applications.decode_predictions(answer, 3, photos.class_names)[0])

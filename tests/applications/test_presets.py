@@ -48,7 +48,10 @@ def test_published_network_is_registered_with_all_that_it_needs(
     entry = applications.register_file(published)
     assert entry.name in applications.names()
     assert (entry.mean, entry.std) == ((1, 2, 3), (4, 5, 6))
-    assert entry.presets["digits"].labels == tuple(LABELS)
+    assert applications.class_names(entry.name, "digits") == tuple(LABELS)
+    assert entry.function in dir(applications)
+    with pytest.raises(ConfigError, match=r"\['digits'\]"):
+        applications.class_names(entry.name, "imagenet")
     net = getattr(applications, entry.function)(
         weights="digits", classifier_activation=None
     )

@@ -34,6 +34,7 @@ from tfnas.applications.entry import Preset
 from tfnas.applications.entry import register
 from tfnas.applications.features import endpoints
 from tfnas.applications.features import feature_extractor
+from tfnas.applications.images import class_names
 from tfnas.applications.images import decode_predictions
 from tfnas.applications.images import preprocess_input
 from tfnas.applications.language import ShrinkRNN
@@ -57,6 +58,7 @@ __all__ = [
     "ShrinkCNNB",
     "ShrinkRNN",
     "build",
+    "class_names",
     "decode_predictions",
     "endpoints",
     "feature_extractor",
@@ -80,3 +82,8 @@ def __getattr__(name: str) -> Any:
             summary = f"The network `{entry.name}`, with trained weights."
             return constructor(entry.name, name, summary)
     raise AttributeError(f"module 'tfnas.applications' has no {name!r}")
+
+
+def __dir__() -> list[str]:
+    shipped = [APPLICATIONS.get(name).function for name in names()]
+    return sorted({*globals(), *filter(None, shipped)})

@@ -40,6 +40,29 @@ def preprocess_input(images: Any, name: str | Application) -> Any:
     return (tensors.cast(images, "float32") - mean) / std
 
 
+def class_names(name: str | Application, preset: str) -> tuple[str, ...]:
+    """Returns the names of the classes that a preset tells apart.
+
+    Args:
+        name: Name of the application.
+        preset: Name of its weights.
+
+    Returns:
+        One name for each class, for `decode_predictions`; empty where
+        whoever published the weights gave none.
+
+    Raises:
+        ConfigError: for an unknown preset.
+    """
+    entry = find(name)
+    if preset not in entry.presets:
+        raise ConfigError(
+            f"`preset` must be one that {entry.name} has: "
+            f"{sorted(entry.presets) or 'none'}. Received: {preset!r}"
+        )
+    return entry.presets[preset].labels
+
+
 def decode_predictions(
     predictions: Any, top: int = 5,
     labels: Sequence[str] | str | os.PathLike | None = None,
@@ -49,9 +72,9 @@ def decode_predictions(
     Args:
         predictions: `(batch, classes)` probabilities.
         top: How many classes to name.
-        labels: Name of each class, or a text file with one on each line. By
-            default those of ImageNet, which Keras fetches; of 1001 classes
-            the first is then the background.
+        labels: Name of each class, such as `class_names` gives, or a text
+            file with one on each line. By default those of ImageNet, which
+            Keras fetches; of 1001 classes the first is then the background.
 
     Returns:
         For each image `(id, name, probability)`, most probable first.
