@@ -260,8 +260,11 @@ def _part(
         def encoded(index):
             import tensorflow as tf
 
+            # What has state runs in turn with the training under op
+            # determinism: then nothing would be read ahead.
             data = tf.numpy_function(
-                lambda i: read_image(int(kept[i])), [index], tf.string
+                lambda i: read_image(int(kept[i])), [index], tf.string,
+                stateful=False,
             )
             return tf.ensure_shape(data, ())
 
