@@ -1,6 +1,8 @@
 """What a split hands to training: order, images, labels."""
 
 import io
+import os
+import threading
 
 import keras
 import numpy as np
@@ -11,9 +13,11 @@ from PIL import Image
 from tests.data import record_files
 from tfnas import artifacts
 from tfnas import data
+from tfnas.data import records
 from tfnas.data.sources import CIFAR_STATISTICS
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.train import run_state
 
 STRONG = "resized_crop+flip+jitter"
 STRONGEST = "large_crop+flip+randaugment+jitter+hue+erase"
@@ -195,15 +199,35 @@ def test_tfrecords_are_read_by_index_with_labels_from_0(tmp_path):
     _write_records(tmp_path / "train-1", images[2:], [5, 1])
     _write_records(tmp_path / "validation-0", images[1:3], [5, 5])
     config = {"name": f"tfrecord:{tmp_path}/*-*", "mean": 0, "std": 1}
-    records = data.load(config)
-    assert records.class_names == ("1", "5")
-    x, y = records.train.arrays()
+    found = data.load(config)
+    assert found.class_names == ("1", "5")
+    x, y = found.train.arrays()
     assert x[:, 16, 16, 1].round().tolist() == greys
     assert y.tolist() == [0, 1, 1, 0]
-    x, y = _run(records.train, seed=2, augment=STRONG.removesuffix("+jitter"))
+    x, y = _run(found.train, seed=2, augment=STRONG.removesuffix("+jitter"))
     value_of = dict(zip(greys, [0, 1, 1, 0], strict=True))
     assert [value_of[round(v)] for v in x[:, 0, 0, 0]] == y.tolist()
-    assert records.test.arrays()[1].tolist() == [1, 1]
+    assert found.test.arrays()[1].tolist() == [1, 1]
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="needs two cores")
+def test_records_are_read_side_by_side(tmp_path, monkeypatch):
+    images = [Image.new("L", (40, 50), grey) for grey in range(0, 240, 30)]
+    _write_records(tmp_path / "train-0", images, [0, 1] * 4)
+    _write_records(tmp_path / "test-0", images[:2], [0, 1])
+    two, read = threading.Barrier(2), records._Records.read
+
+    def read_with_another(self, index):
+        two.wait(timeout=20)  # breaks where one is read after the other
+        return read(self, index)
+
+    monkeypatch.setattr(records._Records, "read", read_with_another)
+    run_state.start(0)  # as in training: with op determinism
+    x, _ = data.load(
+        {"name": f"tfrecord:{tmp_path}/*-0", "check_images": False,
+         "mean": 0, "std": 1}
+    ).train.arrays()
+    assert x[:, 0, 0, 0].round().tolist() == list(range(0, 240, 30))
 
 
 def test_damaged_tfrecord_is_named(tmp_path):
