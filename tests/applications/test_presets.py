@@ -11,6 +11,8 @@ import pytest
 import tfnas
 from tests import programs
 from tfnas import applications
+from tfnas import data
+from tfnas import export
 from tfnas import spaces
 from tfnas.applications import listing
 from tfnas.applications import publishing
@@ -156,6 +158,18 @@ def test_what_the_package_ships_is_whole():
     small = applications.APPLICATIONS.get("tfnas_small")
     assert small.presets["cifar10"].top1 > 80
     assert not applications.APPLICATIONS.get("densenas_a").presets
+
+
+def test_shipped_weights_reach_what_the_table_says(shared_data):
+    entry = applications.APPLICATIONS.get("tfnas_small")
+    images = data.load(
+        {"name": f"npz:{shared_data}/cifar10/cifar10_small.npz",
+         "image_size": 32, "mean": entry.mean, "std": entry.std}
+    ).test
+    net = applications.TFNASSmall(weights="cifar10")
+    top1 = 100 * export.accuracy(net, images)
+    # 1,000 of the 8,000 images: three standard errors.
+    assert top1 == pytest.approx(entry.presets["cifar10"].top1, abs=3.5)
 
 
 def test_table_lists_every_application_with_its_figures():

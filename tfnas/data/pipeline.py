@@ -57,7 +57,7 @@ def build(
         dataset = dataset.batch(batch_size, drop_remainder)
         dataset = _map(dataset, lambda *row: finish(*load(*row)))
     else:
-        # Reading may have to go one by one, decoding must not wait for it.
+        # Reading waits for disks and for Python; decoding goes on meanwhile.
         read = split.images
         dataset = _map(dataset, lambda index, draw: (index, read(index), draw))
         decode = _decoder(words, split.size)
