@@ -13,9 +13,11 @@ from absl import flags
 
 from tfnas import cli
 from tfnas.errors import ArtifactError
+from tfnas.errors import RuntimeCrash
 
 _FAIL = flags.DEFINE_enum(
-    "fail", "no", ["no", "input", "usage", "disk", "bug"], "How to fail."
+    "fail", "no", ["no", "input", "usage", "disk", "crash", "bug"],
+    "How to fail.",
 )
 
 
@@ -26,6 +28,8 @@ def main(argv):
         raise app.UsageError("these two flags exclude each other")
     if _FAIL.value == "disk":
         raise OSError(28, "No space left on device", "a.json")
+    if _FAIL.value == "crash":
+        raise RuntimeCrash("a.tflite: the runtime crashed with SIGSEGV")
     if _FAIL.value == "bug":
         raise ZeroDivisionError
     print("hello", argv[1:])
@@ -59,6 +63,7 @@ def run_program(tmp_path):
         (["--fail=input"], 2, "error: a.json: field 'op'\n"),
         (["--fail=usage"], 2, "error: these two flags exclude each other\n"),
         (["--fail=disk"], 1, "error: [Errno 28] No space left on device"),
+        (["--fail=crash"], 1, "error: a.tflite: the runtime crashed with"),
         (["--fail=nonsense"], 2, "error: flag --fail=nonsense"),
         (["--nonsense"], 2, "error: Unknown command line flag"),
         (["word"], 2, "error: Expected flags only. Received: word\n"),

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-MAX_LINES = 450
+MAX_LINES = 600
 
 # Lowest first; the parts of one level do not import each other.
 LEVELS = [
@@ -16,7 +16,8 @@ LEVELS = [
     ["tfnas.errors"],
     [
         "tfnas.registry", "tfnas.artifacts", "tfnas.cli",
-        "tfnas.tflite_packing",
+        "tfnas.tflite_packing", "tfnas.tflite_worker",
+        "tfnas.keras_settings", "tfnas.labels", "tfnas.feed",
     ],
     ["tfnas.arch"],
     ["tfnas.ops"],
@@ -49,6 +50,10 @@ LIGHT = (
     "tfnas.errors.",
     "tfnas.registry.",
     "tfnas.tflite_packing.",
+    "tfnas.tflite_worker.",
+    "tfnas.keras_settings.",
+    "tfnas.labels.",
+    "tfnas.feed.",
     "tfnas.ops.",
     "tfnas.spaces.",
     "tfnas.cost.counting.",

@@ -39,8 +39,10 @@ def run(main: Callable[[list[str]], None], *, words: bool = False) -> NoReturn:
                     f"Expected flags only. Received: {' '.join(argv[1:])}"
                 )
             main(argv)
-        except (app.UsageError, flags.Error, TfnasError) as error:
+        except (app.UsageError, flags.Error) as error:
             _fail(str(error), 2)
+        except TfnasError as error:
+            _fail(str(error), error.exit_code)
         except OSError as error:
             _fail(str(error), 1)
         except KeyboardInterrupt:

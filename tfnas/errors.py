@@ -4,7 +4,13 @@ from collections.abc import Iterable
 
 
 class TfnasError(Exception):
-    """Base of every error that a user can put right."""
+    """Base of every error that a user can put right.
+
+    Attributes:
+        exit_code: What a program that meets it ends with.
+    """
+
+    exit_code = 2
 
 
 class ArtifactError(TfnasError):
@@ -25,6 +31,12 @@ class ExportError(TfnasError):
 
 class Diverged(TfnasError):
     """A training lost its way: its loss is no longer finite."""
+
+
+class RuntimeCrash(TfnasError):
+    """The runtime crashed or hung on a `.tflite` file."""
+
+    exit_code = 1
 
 
 class DeviceError(TfnasError):
