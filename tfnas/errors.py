@@ -1,6 +1,11 @@
 """The kinds of error a user of tfnas can meet."""
 
+from __future__ import annotations
+
+import signal
 from collections.abc import Iterable
+
+_MAX_LINE = 200
 
 
 class TfnasError(Exception):
@@ -37,6 +42,34 @@ class RuntimeCrash(TfnasError):
     """The runtime crashed or hung on a `.tflite` file."""
 
     exit_code = 1
+
+    @classmethod
+    def of_process(
+        cls, source: str, doing: str, code: int, noise: str = ""
+    ) -> RuntimeCrash:
+        """Returns the error that says how a process ended.
+
+        Args:
+            source: The file that it ran.
+            doing: What it did with it: `"loading"`.
+            code: Its exit status; the negative of a signal that ended it.
+            noise: What it wrote to standard error; the last complaint in it
+                is quoted.
+        """
+        how = f"ended with status {code}"
+        if code < 0:
+            named = {each.value: each.name for each in signal.Signals}
+            how = f"crashed with {named.get(-code, f'signal {-code}')}"
+        if how.endswith("SIGKILL"):
+            how += " (out of memory?)"
+        lines = [
+            line.strip()
+            for line in noise.splitlines()
+            if not line.startswith("INFO:")
+        ]
+        last = next(filter(None, reversed(lines)), "")[:_MAX_LINE]
+        said = f"; it said: {last}" if last else ""
+        return cls(f"{source}: the runtime {how} while {doing}{said}")
 
 
 class DeviceError(TfnasError):

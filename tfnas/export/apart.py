@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pathlib
 import selectors
-import signal
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,6 @@ TIMEOUT_S = 600.0
 _WORKER = "tfnas.tflite_worker"
 # `-m` looks into the current folder first: it must be one of ours.
 _HOME = pathlib.Path(__file__).parents[2]
-_MAX_LINE = 200
 _TAIL_BYTES = 4096
 
 
@@ -184,18 +182,14 @@ class ApartInterpreter:
             return RuntimeCrash(f"{self.source}: its process was closed")
         self._process.kill()  # in case it only closed its pipes
         code = self._process.wait()
-        last = _last_line(self._noise)
+        noise = _tail(self._noise)
         self.close()
         if late:
-            how = f"took more than {self._timeout_s:g} s"
-        elif code < 0:
-            how = f"crashed with {signal.Signals(-code).name}"
-        else:
-            how = f"ended with status {code}"
-        said = f"; it said: {last}" if last else ""
-        return RuntimeCrash(
-            f"{self.source}: the runtime {how} while {doing}{said}"
-        )
+            return RuntimeCrash(
+                f"{self.source}: the runtime took more than "
+                f"{self._timeout_s:g} s while {doing}"
+            )
+        return RuntimeCrash.of_process(self.source, doing, code, noise)
 
 
 def _read(path: PathLike) -> bytes:
@@ -208,12 +202,10 @@ def _read(path: PathLike) -> bytes:
         raise ArtifactError(f"{path}: {error.strerror}") from error
 
 
-def _last_line(noise: IO[bytes]) -> str:
-    """Returns the last complaint that was written to standard error."""
+def _tail(noise: IO[bytes]) -> str:
+    """Returns the last that was written to standard error."""
     noise.seek(max(noise.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
-    lines = noise.read().decode(errors="replace").split("\n")
-    lines = [line.strip() for line in lines if not line.startswith("INFO:")]
-    return next(filter(None, reversed(lines)), "")[:_MAX_LINE]
+    return noise.read().decode(errors="replace")
 
 
 def _end(process: subprocess.Popen[bytes], *opened: Any) -> None:
