@@ -48,9 +48,9 @@ def require_integers(
 ) -> None:
     """Makes sure that a `.tflite` model computes in integers only.
 
-    Every tensor that an op computes or is fed must be of one type. Constants
-    may also be int8 (weights) and int32 (biases, and arguments such as axes
-    and paddings); int64 are the biases of int16 activations.
+    Every tensor that an op computes or is fed must be of one type, or of
+    those of counts and choices: int32, int64, bool. Constants may also be
+    int8 (weights); int64 are the biases of int16 activations.
 
     Args:
         blob: content of a `.tflite` file.
@@ -65,9 +65,9 @@ def require_integers(
     operators = list_ops(interpreter)
     given = [t["index"] for t in interpreter.get_input_details()]
     computed = {*given, *(i for op in operators for i in op["outputs"])}
-    constants = {"int8", "int32", activations}
-    if activations == "int16":
-        constants.add("int64")
+    # A shape, an index, the class that an argmax chooses.
+    allowed = {activations, "int32", "int64", "bool"}
+    constants = {"int8", *allowed}
     outside = set()
     if float_io:
         outputs = interpreter.get_output_details()
@@ -81,15 +81,13 @@ def require_integers(
             ("output", op["outputs"], op["result_types"]),
         )
         for index, dtype in _names(indices, dtypes)
-        if dtype not in (
-            (activations,) if index in computed else constants
-        )
+        if dtype not in (allowed if index in computed else constants)
         and not (index in outside and dtype == "float32")
     ]
     if wrong:
         raise ExportError(
-            f"Expected ops on {activations} tensors only. Received:\n  "
-            + "\n  ".join(sorted(set(wrong)))
+            f"Expected ops on {activations} tensors only. Received: "
+            + "; ".join(sorted(set(wrong)))
         )
 
 

@@ -1,5 +1,6 @@
 """Conversion of a Keras model to a `.tflite` file."""
 
+import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
@@ -10,12 +11,13 @@ import tensorflow as tf
 from tfnas.cli import quiet
 from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
-from tfnas.export.classifiers import image_shape
+from tfnas.export import tracing
 from tfnas.export.inspection import require_integers
 
 QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
 # What a file that computes in integers may take and give; its own first.
 IO = {"int8": ("int8", "float32"), "int16x8": ("int16", "float32")}
+_NO_OPERATOR = re.compile(r"'tf\.(\w+)' op is neither a custom op")
 
 
 def to_tflite(
@@ -23,13 +25,21 @@ def to_tflite(
     quantize: str = "none",
     representative: Any = None,
     io: str | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> bytes:
     """Converts a Keras model to the content of a `.tflite` file.
 
-    The file takes one image at a time, `(1, height, width, channels)`.
+    The file takes as many images at a time as the model does, or one where
+    that is free: `image`, `(batch, height, width, channels)`. It gives
+    `logits`, or, where the model has several outputs, each by the name of its
+    key or of the layer that gives it.
+
+    A model that computes or takes anything but float32 is converted from a
+    copy in float32 (see `tracing.float32_copy`); an image of integers becomes
+    one of float32 that takes the same numbers.
 
     Args:
-        model: a Keras model from images to logits.
+        model: a functional or Sequential Keras model of one image.
         quantize: `"none"`; `"float16"` stores the weights in half the space;
             `"dynamic"` stores them as int8 and computes partly in float;
             `"int8"` computes in int8 from end to end; `"int16x8"` in int16
@@ -43,6 +53,8 @@ def to_tflite(
         io: for these two, what the file takes and gives: the integers that
             it computes in, `"int8"` or `"int16"` (also `None`), or
             `"float32"` for programs that know nothing of quantization.
+        image_size: Height and width of the images, which a model of free
+            size needs.
 
     Returns:
         The bytes of the file.
@@ -50,25 +62,30 @@ def to_tflite(
     Raises:
         ConfigError: if `quantize` or `io` is unknown, or `representative` is
             missing, empty or of another shape than the model's input.
-        ExportError: if the model cannot be converted, or not wholly to int8.
+        ExportError: if the model does not take one image, a weight is not
+            finite, `image_size` is missing or not the model's, or the model
+            cannot be converted, or not wholly to integers.
     """
     check_choice("quantize", quantize, QUANTIZE)
     integers = quantize in IO
     io = check_io(quantize, io) if integers else "float32"
-    shape = image_shape(model)
-    images: list[np.ndarray] = []
+    shape = tracing.image_shape_of(model, image_size)
+    tracing.require_finite(model)
+    batches: list[np.ndarray] = []
     if integers:
         images = _calibration_images(representative, shape, quantize)
+        batches = _in_batches(images, tracing.image_input(model).batch or 1)
     with quiet():
+        traced = tracing.trace(tracing.float32_copy(model), image_size)
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [_inference(model, shape)], tf.Module()
+            [traced], tf.Module()
         )
         if quantize != "none":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if integers:
-            converter.representative_dataset = lambda: ([i] for i in images)
+            converter.representative_dataset = lambda: ([b] for b in batches)
             converter.target_spec.supported_ops = [_ops_set(quantize)]
             converter.inference_input_type = tf.as_dtype(io)
             converter.inference_output_type = tf.as_dtype(io)
@@ -110,27 +127,6 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         )
 
 
-def _inference(model: Any, shape: tuple[int, ...]) -> Any:
-    """Traces the model for one image, with its weights as constants.
-
-    Without variables the converter has nothing to freeze, which makes it
-    several times as fast as a saved model.
-    """
-    trainable = [np.asarray(v) for v in model.trainable_variables]
-    fixed = [np.asarray(v) for v in model.non_trainable_variables]
-
-    @tf.function(autograph=False)
-    def logits(image):
-        outputs, _ = model.stateless_call(
-            trainable, fixed, image, training=False
-        )
-        return {"logits": outputs}
-
-    return logits.get_concrete_function(
-        tf.TensorSpec((1, *shape), tf.float32, name="image")
-    )
-
-
 def run_converter(converter: Any) -> bytes:
     """Returns the content of a `.tflite` file.
 
@@ -140,10 +136,19 @@ def run_converter(converter: Any) -> bytes:
     try:
         return converter.convert()
     except Exception as error:  # the converter's own class is private
-        # The converter says the same of every layer of a kind.
-        lines = dict.fromkeys(str(error).strip().splitlines())
-        reason = "\n".join(lines)
-        raise ExportError(f"TFLite cannot hold this model: {reason}") from error
+        raise ExportError(
+            f"TFLite cannot hold this model: {_reason(str(error))}"
+        ) from error
+
+
+def _reason(text: str) -> str:
+    """Returns in one line what pages of the converter say."""
+    if lacking := dict.fromkeys(_NO_OPERATOR.findall(text)):
+        return f"it has no operator for {', '.join(lacking)}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line.partition("error: ")[2] for line in lines]
+    found = dict.fromkeys(error for error in errors if error)
+    return "; ".join(found) or (lines[0] if lines else "no reason given")
 
 
 def _calibration_images(
@@ -155,7 +160,7 @@ def _calibration_images(
             "of every tensor. Received: representative=None"
         )
     images = [
-        image[None]
+        image
         for batch in _batches(representative)
         for image in _checked(batch, shape)
     ]
@@ -164,6 +169,18 @@ def _calibration_images(
             "`representative` must hold at least one image. Received: none"
         )
     return images
+
+
+def _in_batches(images: list[np.ndarray], batch: int) -> list[np.ndarray]:
+    """Returns images in batches of one size, the last filled from the start.
+
+    What is seen twice changes no range.
+    """
+    missing = -len(images) % batch
+    filled = [*images, *(images[i % len(images)] for i in range(missing))]
+    return [
+        np.stack(filled[i : i + batch]) for i in range(0, len(filled), batch)
+    ]
 
 
 def _batches(representative: Iterable[Any]) -> Iterator[np.ndarray]:

@@ -107,7 +107,8 @@ def image_shape_of(
             f"{source}: expected an image size, as the model takes any. "
             f"Received: none, for a model of (height, width)={own}"
         )
-    height, width = (int(n) for n in (own if size is None else size))
+    height, width = own if size is None else size
+    assert height is not None and width is not None
     if any(
         mine not in (None, n) or n < 1
         for mine, n in zip(own, (height, width), strict=True)
@@ -146,8 +147,8 @@ def require_finite(model: Any, source: str = "model") -> None:
             )
 
 
-def _as_float32(weight: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(weight)).astype(np.float32)
+def _as_float32(tensor: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(tensor)).astype(np.float32)
 
 
 def float32_copy(model: Any, source: str = "model") -> Any:
@@ -272,14 +273,7 @@ def _check_copy(model: Any, copy: Any, limit: float, source: str) -> None:
     top = min(255, np.iinfo(image.dtype).max)
     pixels = np.random.default_rng(0).integers(0, top + 1, shape)
     expected, received = (
-        np.concatenate(
-            [
-                np.ravel(keras.ops.convert_to_numpy(keras.ops.cast(t, "float32")))
-                for t in keras.tree.flatten(
-                    _call(network, tf.constant(pixels, dtype))
-                )
-            ]
-        )
+        _numbers(_call(network, tf.constant(pixels, dtype)))
         for network, dtype in ((model, image.dtype), (copy, "float32"))
     )
     noise = np.sqrt(np.mean((received - expected) ** 2))
@@ -289,6 +283,12 @@ def _check_copy(model: Any, copy: Any, limit: float, source: str) -> None:
             f"{source}: expected a model that computes in floats. Received: "
             f"one that computes in the {image.dtype} it is given"
         )
+
+
+def _numbers(outputs: Any) -> np.ndarray:
+    """Returns all numbers of some tensors in one row."""
+    tensors = keras.tree.flatten(outputs)
+    return np.concatenate([_as_float32(tensor).ravel() for tensor in tensors])
 
 
 def _one_line(error: Exception) -> str:
