@@ -46,3 +46,17 @@ def open_interpreter(
             f"Received: {len(blob)} bytes ({error})"
         ) from error
     return interpreter
+
+
+def named_outputs(interpreter: Interpreter) -> dict[str, int]:
+    """Returns the outputs of an open model by name, as indices of tensors.
+
+    The names are those of its signature; without one, the tensors' own.
+    """
+    signatures = interpreter.get_signature_list()
+    if len(signatures) == 1:
+        runner = interpreter.get_signature_runner(next(iter(signatures)))
+        details = runner.get_output_details()
+        return {name: int(t["index"]) for name, t in details.items()}
+    outputs = interpreter.get_output_details()
+    return {t["name"]: int(t["index"]) for t in outputs}
