@@ -4,6 +4,8 @@
 
 The models take turns in shuffled rounds, so their ratio holds even on a
 machine that is busy with other things. Times of one thread are CPU time.
+Every file runs in a process of its own first, and in the rounds in one that
+does nothing else. Where a file leaves its batch free it is run as 1.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +25,12 @@ from tflite_bench import interpreter
 from tflite_bench import stats
 from tflite_bench.device import HostDevice
 from tflite_bench.device import Measurement
+from tflite_bench.footprint import Footprint
 from tflite_bench.footprint import footprint
 from tflite_bench.profile import profile
 from tfnas import artifacts
 from tfnas import cli
+from tfnas.errors import ConfigError
 
 _RUNTIME = flags.DEFINE_enum(
     "runtime", "litert", interpreter.RUNTIMES, "Which TFLite runtime to use."
@@ -41,11 +47,17 @@ _ROUNDS = flags.DEFINE_integer(
     "rounds", 50, "Rounds; each visits every model once.", lower_bound=2
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the order of the visits.")
+_INPUT_SHAPE = flags.DEFINE_multi_string(
+    "input_shape", [],
+    "A shape like 1x224x224x3 for an input that leaves sizes free; give the "
+    "flag again for another one. A free batch alone is 1 without it.",
+)
 _PROFILE = flags.DEFINE_bool(
     "profile", False, "Also time the operators inside (runtime litert only)."
 )
 _JSON = flags.DEFINE_string("json", None, "Also write the figures here.")
 FORMAT = "tflite-bench/1"
+_SIZE = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def bench(
@@ -62,17 +74,27 @@ def bench(
     Returns:
         A JSON value: where the figures come from, a record for each model,
         and the ratio of every other model to the first.
+
+    Raises:
+        TfnasError: when a model cannot be run so.
+        RuntimeCrash: when the runtime crashes on one.
     """
     described = device.describe()
     sizes = [
-        footprint(path, device.runtime, device.threads, device.xnnpack)
+        footprint(
+            path, device.runtime, device.threads, device.xnnpack,
+            device.free_sizes,
+        )
         for path in paths
     ]
-    measured = device.measure(paths, rounds, seed)
+    _check_used(device.free_sizes or (), sizes)
+    measured = device.measure_apart(paths, rounds, seed)
     first = measured[0].samples_ms
+    batches = {_batch(size) for size in sizes}
     return {
         "format": FORMAT,
         **described,
+        "batch": batches.pop() if len(batches) == 1 else None,
         "rounds": rounds,
         "load_average": round(os.getloadavg()[0], 2),
         "models": [
@@ -80,6 +102,9 @@ def bench(
                 "file": path,
                 "sha256": artifacts.sha256(path),
                 "size_bytes": os.path.getsize(path),
+                "batch": _batch(size),
+                "inputs": size.inputs,
+                "free_dims_run_as": _free_dims(size),
                 **_figures(measurement),
                 "load_ms": size.load_ms,
                 "peak_bytes": size.peak_bytes,
@@ -97,6 +122,18 @@ def bench(
             for path, measurement in zip(paths[1:], measured[1:], strict=True)
         ],
     }
+
+
+def _batch(size: Footprint) -> int:
+    """Returns how many examples a run takes: the first size of all inputs."""
+    shapes = [given["shape"] for given in size.inputs if given["shape"]]
+    return shapes[0][0] if shapes else 1
+
+
+def _free_dims(size: Footprint) -> dict[str, list[int]] | None:
+    """Returns the shapes of the inputs that leave a size free, by name."""
+    free = {x["name"]: x["shape"] for x in size.inputs if x["free"]}
+    return free or None
 
 
 def _figures(measurement: Measurement) -> dict[str, Any]:
@@ -129,6 +166,12 @@ def _table(result: dict[str, Any]) -> str:
             f"{'?' if peak is None else f'{peak / 1e6:.1f}':>7} "
             f"{m['delegate_nodes']:8}  {m['file']}"
         )
+    for m in result["models"]:
+        for name, shape in (m["free_dims_run_as"] or {}).items():
+            text = "x".join(map(str, shape))
+            lines.append(f"free sizes run as {text}: {m['file']} ({name})")
+        if m["batch"] != 1:
+            lines.append(f"a run is a batch of {m['batch']}: {m['file']}")
     for r in result["ratios"]:
         lines.append(
             f"x {r['value']:.4f} ({r['low']:.4f} to {r['high']:.4f}): "
@@ -153,17 +196,52 @@ def _profile_table(model: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _input_shapes() -> list[list[int]]:
+    """Reads the flag `--input_shape`."""
+    shapes = []
+    for text in _INPUT_SHAPE.value:
+        sizes = text.split("x")
+        if not all(_SIZE.fullmatch(size) for size in sizes):
+            raise app.UsageError(
+                "Expected sizes of 1 or more like 1x224x224x3. Received: "
+                f"--input_shape={text}"
+            )
+        shapes.append([int(size) for size in sizes])
+    return shapes
+
+
+def _check_used(
+    shapes: Sequence[Sequence[int]], sizes: Sequence[Footprint]
+) -> None:
+    """Refuses to time another shape than the one asked for."""
+    used = [
+        shape for size in sizes for shape in (_free_dims(size) or {}).values()
+    ]
+    for shape in map(list, shapes):
+        if shape not in used:
+            text = "x".join(map(str, shape))
+            raise ConfigError(
+                "Expected the shape of an input that leaves sizes free. "
+                f"Received: --input_shape={text}, which no file takes"
+            )
+
+
 def main(argv: list[str]) -> None:
     """Times the models that the command line names."""
     if not argv[1:]:
         raise app.UsageError("Expected one .tflite file or more.")
-    device = HostDevice(_RUNTIME.value, _THREADS.value, _XNNPACK.value)
+    shapes = _input_shapes()
+    device = HostDevice(
+        _RUNTIME.value, _THREADS.value, _XNNPACK.value, shapes
+    )
     if _PROFILE.value and (_RUNTIME.value != "litert" or not _XNNPACK.value):
         raise app.UsageError("--profile needs --runtime=litert --xnnpack.")
     result = bench(argv[1:], device, _ROUNDS.value, _SEED.value)
     print(_table(result))
     for model in result["models"] if _PROFILE.value else ():
-        times = profile(model["file"], _ROUNDS.value)
+        times = profile(
+            model["file"], _ROUNDS.value, model["free_dims_run_as"]
+        )
         model["profile"] = [dataclasses.asdict(time) for time in times]
         print(_profile_table(model))
     if _JSON.value:

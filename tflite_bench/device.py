@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
 
+from tflite_bench import apart
 from tflite_bench import interpreter
 from tflite_bench import protocol
 from tflite_bench import stats
@@ -82,6 +83,8 @@ class HostDevice:
             time, which other programs do not disturb; more by the wall
             clock.
         xnnpack: Whether the XNNPACK delegate takes what it can.
+        free_sizes: Shapes for inputs whose sizes are free; see
+            `interpreter.Model`.
 
     Raises:
         ConfigError: when there are fewer cores than threads.
@@ -90,6 +93,7 @@ class HostDevice:
     runtime: str = "litert"
     threads: int = 1
     xnnpack: bool = True
+    free_sizes: Sequence[Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
         interpreter.check_threads(self.threads)
@@ -118,7 +122,10 @@ class HostDevice:
     ) -> list[Measurement]:
         """Times models in interleaved rounds; see `Device`."""
         models = [
-            interpreter.Model(path, self.runtime, self.threads, self.xnnpack)
+            interpreter.Model(
+                path, self.runtime, self.threads, self.xnnpack,
+                self.free_sizes,
+            )
             for path in paths
         ]
         pin = self.threads == 1
@@ -136,6 +143,30 @@ class HostDevice:
         ]
 
 
+    def measure_apart(
+        self, paths: Sequence[str], rounds: int, seed: int = 0
+    ) -> list[Measurement]:
+        """Does the same in a process of its own, for files of strangers.
+
+        Raises:
+            RuntimeCrash: when the runtime crashes on one of them.
+        """
+        job = {
+            "device": dataclasses.asdict(self), "paths": list(paths),
+            "rounds": rounds, "seed": seed,
+        }
+        found = apart.call(
+            "tflite_bench.device", job, ", ".join(paths), "timing"
+        )
+        return [Measurement(**fields) for fields in found]
+
+
+def _measure(job: dict[str, Any]) -> list[dict[str, Any]]:
+    device = HostDevice(**job["device"])
+    found = device.measure(job["paths"], job["rounds"], job["seed"])
+    return [dataclasses.asdict(measurement) for measurement in found]
+
+
 def _cpu() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
@@ -146,3 +177,7 @@ def _cpu() -> str:
     except OSError:
         pass  # not Linux
     return platform.processor() or os.uname().machine
+
+
+if __name__ == "__main__":
+    apart.answer(_measure)

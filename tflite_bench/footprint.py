@@ -1,21 +1,16 @@
-"""Memory and load time of a model, each in a fresh process.
-
-    python -m tflite_bench.footprint MODEL RUNTIME THREADS XNNPACK
-"""
+"""Memory and load time of a model, each in a fresh process."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
-import subprocess
-import sys
+from collections.abc import Sequence
+from typing import Any
 
+from tflite_bench import apart
 from tflite_bench.interpreter import Model
 from tflite_bench.interpreter import load_runtime
-from tfnas.errors import ArtifactError
-from tfnas.errors import DeviceError
 
 _TIMEOUT_S = 300
 _RUNS = 2
@@ -30,10 +25,12 @@ class Footprint:
         peak_bytes: What the process grew by at most while it loaded and ran
             the model, the runtime's own buffers included; `None` where the
             system does not tell.
+        inputs: What it was run with; see `interpreter.Model`.
     """
 
     load_ms: float
     peak_bytes: int | None
+    inputs: list[dict[str, Any]]
 
 
 def footprint(
@@ -41,6 +38,7 @@ def footprint(
     runtime: str = "litert",
     threads: int = 1,
     xnnpack: bool = True,
+    free_sizes: Sequence[Sequence[int]] | None = None,
 ) -> Footprint:
     """Measures memory and load time in a process of its own.
 
@@ -49,31 +47,22 @@ def footprint(
         runtime: See `tflite_bench.interpreter.Model`.
         threads: See there.
         xnnpack: See there.
+        free_sizes: See there.
 
     Raises:
         ArtifactError: when the model cannot be loaded.
-        DeviceError: when the process fails or takes too long.
+        RuntimeCrash: when the process fails or takes too long.
     """
-    command = [
-        sys.executable, "-m", "tflite_bench.footprint", str(path), runtime,
-        str(threads), str(int(xnnpack)),
-    ]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_S
+    job = {
+        "path": str(path), "runtime": runtime, "threads": threads,
+        "xnnpack": xnnpack, "free_sizes": free_sizes,
+    }
+    return Footprint(
+        **apart.call(
+            "tflite_bench.footprint", job, str(path),
+            f"loading it and running it {_RUNS} times", _TIMEOUT_S,
         )
-    except subprocess.TimeoutExpired as error:
-        raise DeviceError(
-            f"{path}: loading and two runs took more than {_TIMEOUT_S} s"
-        ) from error
-    if done.returncode == 2:
-        raise ArtifactError(done.stderr.strip().splitlines()[-1])
-    if done.returncode:
-        raise DeviceError(
-            f"{path}: the process that ran it ended with "
-            f"{done.returncode}:\n{done.stderr[-2000:]}"
-        )
-    return Footprint(**json.loads(done.stdout.splitlines()[-1]))
+    )
 
 
 def _peak_bytes() -> int | None:
@@ -86,22 +75,21 @@ def _peak_bytes() -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def main(argv: list[str]) -> None:
-    """Prints the footprint of a model as JSON."""
-    path, runtime, threads, xnnpack = argv[1:]
-    load_runtime(runtime)
+def _measure(job: dict[str, Any]) -> dict[str, Any]:
+    load_runtime(job["runtime"])
     before = _peak_bytes()
-    try:
-        model = Model(path, runtime, int(threads), xnnpack == "1")
-    except ArtifactError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from error
+    model = Model(
+        job["path"], job["runtime"], job["threads"], job["xnnpack"],
+        job["free_sizes"],
+    )
     for _ in range(_RUNS):
         model.invoke()
     after = _peak_bytes()
     grown = None if before is None or after is None else after - before
-    print(json.dumps({"load_ms": model.load_ms, "peak_bytes": grown}))
+    return {
+        "load_ms": model.load_ms, "peak_bytes": grown, "inputs": model.inputs
+    }
 
 
 if __name__ == "__main__":
-    main(sys.argv)
+    apart.answer(_measure)

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,16 +79,23 @@ class Model:
         runtime: One of `RUNTIMES`.
         threads: Threads of the runtime.
         xnnpack: Whether the XNNPACK delegate takes what it can.
+        free_sizes: Shapes for inputs that leave some of their sizes free;
+            each such input takes the first that fits it. A batch alone that
+            is free is 1 without being asked for. With `None`, files that
+            leave any size free are refused.
 
     Attributes:
         load_ms: Wall time of loading.
+        inputs: Name, shape, type and `free`, whether the file leaves a size
+            free, of each input as it is run.
         ops: Operators in order. With a delegate those it took stay listed,
             followed by one `DELEGATE` for each part it runs.
         delegate_nodes: Number of those parts.
 
     Raises:
         ArtifactError: when the file is missing, no `.tflite`, truncated,
-            has dynamic shapes or needs an operator that the runtime lacks.
+            leaves a size free that nobody gave, takes other things than
+            numbers, or needs an operator that the runtime lacks.
         ConfigError: when the runtime is not installed, or there are fewer
             cores than threads.
     """
@@ -98,6 +106,7 @@ class Model:
         runtime: str = "litert",
         threads: int = 1,
         xnnpack: bool = True,
+        free_sizes: Sequence[Sequence[int]] | None = None,
     ):
         self.path = str(path)
         check_threads(threads)
@@ -120,7 +129,7 @@ class Model:
                 f"{path}: the runtime cannot load it (damaged, truncated, or "
                 f"an operator it lacks): {error}"
             ) from error
-        self._allocate()
+        self._allocate(free_sizes)
         self.load_ms = (time.perf_counter() - start) * 1e3
         self.ops = tuple(
             op["op_name"] for op in self._interpreter._get_ops_details()
@@ -129,33 +138,79 @@ class Model:
         self.invoke = self._interpreter.invoke
         self._fill()
 
-    def _allocate(self) -> None:
-        for tensor in self._interpreter.get_input_details():
-            shape = tensor["shape_signature"].tolist()
-            if -1 in shape:
-                raise ArtifactError(
-                    f"{self.path}: expected inputs of fixed shape. Received: "
-                    f"{tensor['name']} with {shape}"
-                )
+    def _allocate(self, free_sizes: Sequence[Sequence[int]] | None) -> None:
         try:
+            for tensor in self._interpreter.get_input_details():
+                if -1 in tensor["shape_signature"]:
+                    self._interpreter.resize_tensor_input(
+                        tensor["index"], self._sized(tensor, free_sizes)
+                    )
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(
                 f"{self.path}: this runtime cannot run it: {error}"
             ) from error
 
+    def _sized(
+        self,
+        tensor: dict[str, Any],
+        free_sizes: Sequence[Sequence[int]] | None,
+    ) -> list[int]:
+        """Returns the shape that an input with free sizes is run with."""
+        signature = tensor["shape_signature"].tolist()
+        if free_sizes is None:
+            raise ArtifactError(
+                f"{self.path}: expected inputs of fixed shape. Received: "
+                f"{tensor['name']} with {signature}"
+            )
+        for shape in free_sizes:
+            if fits(shape, signature):
+                return list(shape)
+        if -1 not in signature[1:]:
+            return [1, *signature[1:]]
+        wanted = ["1", *("N" if n < 0 else str(n) for n in signature[1:])]
+        raise ArtifactError(
+            f"{self.path}: expected sizes for what the file leaves free: "
+            f"--input_shape={'x'.join(wanted)} with numbers for N. "
+            f"Received: {tensor['name']} with {signature}"
+        )
+
     def _fill(self) -> None:
         rng = np.random.default_rng(0)
+        self.inputs = []
         for tensor in self._interpreter.get_input_details():
-            dtype, shape = tensor["dtype"], tensor["shape"]
-            if dtype == np.float32:
-                value = rng.standard_normal(shape, np.float32)
-            elif dtype in (np.int8, np.uint8):
+            dtype, shape = np.dtype(tensor["dtype"]), tensor["shape"]
+            if dtype.kind not in "biufc":
+                raise ArtifactError(
+                    f"{self.path}: expected inputs of numbers. Received: "
+                    f"{tensor['name']} of type {dtype.name}"
+                )
+            if dtype.kind == "f":
+                value = rng.standard_normal(shape, np.float32).astype(dtype)
+            elif dtype in (np.int8, np.uint8) or (
+                dtype == np.int16 and tensor["quantization"][0]
+            ):
                 limits = np.iinfo(dtype)
                 value = rng.integers(limits.min, limits.max, shape, dtype)
             else:  # indices and states: 0 is always legal
                 value = np.zeros(shape, dtype)
             self._interpreter.set_tensor(tensor["index"], value)
+            self.inputs.append(
+                {
+                    "name": tensor["name"],
+                    "shape": shape.tolist(),
+                    "dtype": dtype.name,
+                    "free": -1 in tensor["shape_signature"],
+                }
+            )
+
+
+def fits(shape: Sequence[int], signature: Sequence[int]) -> bool:
+    """Says whether a shape fills the free sizes (-1) of a signature."""
+    return len(shape) == len(signature) and all(
+        free in (-1, size)
+        for size, free in zip(shape, signature, strict=True)
+    )
 
 
 def check_threads(threads: int) -> None:
@@ -168,8 +223,11 @@ def check_threads(threads: int) -> None:
 
 
 def _read(path: str | os.PathLike) -> bytes:
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_file():
+        raise ArtifactError(f"{path}: expected a regular file")
     try:
-        content = pathlib.Path(path).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from error
     if content[4:8] != _IDENTIFIER:

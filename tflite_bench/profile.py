@@ -1,7 +1,5 @@
 """Time of each operator inside a model, as the runtime itself sees it.
 
-    python -m tflite_bench.profile MODEL RUNS
-
 Goes through the C interface of LiteRT, the only one that gives it. That runs
 in a process of its own: the interface belongs to one version of the library,
 and a mistake there is a crash.
@@ -11,21 +9,21 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import json
 import os
 import pathlib
 import re
-import subprocess
-import sys
 from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
+from tflite_bench import apart
 from tfnas.errors import ConfigError
 from tfnas.errors import DeviceError
 
 _TIMEOUT_S = 600
 _CPU = 1
-_TENSOR_TYPE_BYTES = 512  # more than the library's struct has
+_MAX_RANK = 8
 _RUN_ORDER = re.compile(r"=+ Run Order =+\n(.*?)\n\n", re.DOTALL)
 _HEADER = re.compile(r"\[([^\]]+)\]")
 
@@ -43,32 +41,52 @@ class OpTime:
     mean_ms: float
 
 
-def profile(path: str | os.PathLike, runs: int = 50) -> list[OpTime]:
+class _Layout(ctypes.Structure):
+    """A shape, as the library has it."""
+
+    _fields_ = [
+        ("rank_and_flags", ctypes.c_uint32),
+        ("dimensions", ctypes.c_int32 * _MAX_RANK),
+        ("strides", ctypes.c_uint32 * _MAX_RANK),
+    ]
+
+
+class _TensorType(ctypes.Structure):
+    """A type of elements and a shape, as the library has them."""
+
+    _fields_ = [
+        ("element", ctypes.c_int32),
+        ("layout", _Layout),
+        ("spare", ctypes.c_byte * 256),  # in case the library has more
+    ]
+
+
+def profile(
+    path: str | os.PathLike,
+    runs: int = 50,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> list[OpTime]:
     """Profiles a model with LiteRT and XNNPACK on one thread.
 
     Args:
         path: The `.tflite` file.
         runs: Number of runs to take the mean of.
+        shapes: The shape of each input whose sizes are free, by its name.
 
     Returns:
         The operators in the order they run.
 
     Raises:
         ConfigError: when LiteRT is not installed.
-        DeviceError: when the process fails, or says what we cannot read.
+        DeviceError: when LiteRT refuses, or says what we cannot read.
+        RuntimeCrash: when the process crashes or takes too long.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "tflite_bench.profile", str(path), str(runs)],
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_S,
+    job = {"path": str(path), "runs": runs, "shapes": dict(shapes or {})}
+    text = apart.call(
+        "tflite_bench.profile", job, str(path), "timing its operators",
+        _TIMEOUT_S,
     )
-    if done.returncode:
-        raise DeviceError(
-            f"{path}: the profiling process ended with {done.returncode}:\n"
-            f"{done.stderr[-2000:]}"
-        )
-    return parse(json.loads(done.stdout.splitlines()[-1]))
+    return parse(text)
 
 
 def parse(text: str) -> list[OpTime]:
@@ -126,7 +144,7 @@ class _Library:
         return handle
 
 
-def summary(path: str, runs: int) -> str:
+def summary(path: str, runs: int, shapes: Mapping[str, list[int]]) -> str:
     """Returns the runtime's own summary of some runs of a model."""
     lite = _Library()
     environment = lite.made("CreateEnvironment", 0, None)
@@ -135,6 +153,7 @@ def summary(path: str, runs: int) -> str:
         "CreateCompiledModel", environment, model, _options(lite)
     )
     signature = lite.made("GetModelSignature", model, ctypes.c_size_t(0))
+    _resize(lite, compiled, signature, shapes)
     inputs, outputs = (
         _buffers(lite, environment, compiled, signature, side)
         for side in ("Input", "Output")
@@ -173,30 +192,79 @@ def _options(lite: _Library) -> ctypes.c_void_p:
     return options
 
 
+def _count(lite: _Library, signature: Any, side: str) -> int:
+    """Returns how many inputs or outputs there are."""
+    count = ctypes.c_size_t()
+    getattr(lite, f"GetNumSignature{side}s")(signature, ctypes.byref(count))
+    return count.value
+
+
+def _resize(
+    lite: _Library, compiled: Any, signature: Any, shapes: Mapping[str, Any]
+) -> None:
+    """Gives inputs whose sizes are free their shapes."""
+    for i in range(_count(lite, signature, "Input") if shapes else 0):
+        index = ctypes.c_size_t(i)
+        tensor = lite.made("GetSignatureInputTensorByIndex", signature, index)
+        name = lite.made("GetTensorName", tensor).value
+        shape = shapes.get(ctypes.string_at(name or 0).decode())
+        if shape is not None:
+            lite.CompiledModelResizeInputTensor(
+                compiled, ctypes.c_size_t(0), index,
+                (ctypes.c_int * len(shape))(*shape),
+                ctypes.c_size_t(len(shape)),
+            )
+
+
+def _layouts(lite: _Library, compiled: Any, side: str, count: int) -> Any:
+    """Returns the shapes that all inputs or outputs have once resized."""
+    layouts = (_Layout * count)()
+    if side == "Output":
+        lite.GetCompiledModelOutputTensorLayouts(
+            compiled, ctypes.c_size_t(0), ctypes.c_size_t(count), layouts,
+            ctypes.c_bool(True),
+        )
+        return layouts
+    for i, layout in enumerate(layouts):
+        lite.GetCompiledModelInputTensorLayout(
+            compiled, ctypes.c_size_t(0), ctypes.c_size_t(i),
+            ctypes.byref(layout),
+        )
+    return layouts
+
+
 def _buffers(
     lite: _Library, environment: Any, compiled: Any, signature: Any, side: str
 ) -> Any:
     """Returns the buffers of all inputs or outputs as a C array."""
-    count = ctypes.c_size_t()
-    getattr(lite, f"GetNumSignature{side}s")(signature, ctypes.byref(count))
-    buffers = (ctypes.c_void_p * count.value)()
-    for i in range(count.value):
+    count = _count(lite, signature, side)
+    layouts = _layouts(lite, compiled, side, count)
+    buffers = (ctypes.c_void_p * count)()
+    for i in range(count):
         index = ctypes.c_size_t(i)
         tensor = lite.made(
             f"GetSignature{side}TensorByIndex", signature, index
         )
-        kind = ctypes.create_string_buffer(_TENSOR_TYPE_BYTES)
-        lite.GetRankedTensorType(tensor, kind)
+        kind = _TensorType()
+        lite.GetRankedTensorType(tensor, ctypes.byref(kind))
+        kind.layout = layouts[i]
         wanted = lite.made(
             f"GetCompiledModel{side}BufferRequirements", compiled,
             ctypes.c_size_t(0), index,
         )
         buffers[i] = lite.made(
-            "CreateManagedTensorBufferFromRequirements", environment, kind,
-            wanted,
+            "CreateManagedTensorBufferFromRequirements", environment,
+            ctypes.byref(kind), wanted,
         )
     return buffers
 
 
+def _summarise(job: dict[str, Any]) -> str:
+    try:
+        return summary(job["path"], job["runs"], job["shapes"])
+    except DeviceError as error:
+        raise DeviceError(f"{job['path']}: {error}") from error
+
+
 if __name__ == "__main__":
-    print(json.dumps(summary(sys.argv[1], int(sys.argv[2]))))
+    apart.answer(_summarise)

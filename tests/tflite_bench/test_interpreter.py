@@ -98,13 +98,106 @@ def test_an_operator_that_the_runtime_lacks_is_named(model_file):
         interpreter.Model(rewritten(model_file, change))
 
 
-def test_dynamic_shapes_are_refused(model_file):
-    def change(model):
-        tensor = model.subgraphs[0].tensors[0]
-        tensor.shapeSignature = np.array([-1, 8, 8, 8], np.int32)
+def freed(path, signature):
+    """The file with sizes of its input left free."""
 
+    def change(model):
+        (index,) = model.subgraphs[0].inputs
+        tensor = model.subgraphs[0].tensors[index]
+        tensor.shapeSignature = np.array(signature, np.int32)
+        tensor.shape = np.maximum(tensor.shapeSignature, 1)
+
+    return rewritten(path, change)
+
+
+def test_dynamic_shapes_are_refused(model_file):
+    freed(model_file, [-1, 8, 8, 8])
     with pytest.raises(ArtifactError, match=r"fixed shape.*\[-1, 8, 8, 8\]"):
-        interpreter.Model(rewritten(model_file, change))
+        interpreter.Model(model_file)
+
+
+@pytest.mark.parametrize(
+    "signature, given, shape",
+    [
+        ([-1, 8, 8, 8], [], [1, 8, 8, 8]),
+        ([-1, 8, 8, 8], [[3, 8, 8, 8]], [3, 8, 8, 8]),
+        ([-1, 8, 8, 8], [[3, 9, 8, 8]], [1, 8, 8, 8]),
+        ([1, -1, -1, 8], [[1, 8], [1, 6, 10, 8]], [1, 6, 10, 8]),
+        ([-1, -1, -1, 8], [[2, 12, 10, 8]], [2, 12, 10, 8]),
+    ],
+)
+def test_free_sizes_are_what_was_asked_for(
+    model_file, signature, given, shape
+):
+    model = interpreter.Model(freed(model_file, signature), free_sizes=given)
+    model.invoke()
+    (tensor,) = model.inputs
+    assert tensor["shape"] == shape and tensor["free"]
+    (output,) = model._interpreter.get_output_details()
+    assert output["shape"].tolist() == shape
+
+
+def test_a_size_that_nobody_gave_is_asked_for(model_file):
+    freed(model_file, [-1, -1, -1, 8])
+    with pytest.raises(ArtifactError, match="--input_shape=1xNxNx8 with"):
+        interpreter.Model(model_file, free_sizes=[[1, 8, 8, 7]])
+
+
+@pytest.mark.parametrize(
+    "dtype, distinct",
+    [("float16", True), ("int16", False), ("int64", False), ("bool", False)],
+)
+def test_inputs_of_any_number_are_filled(tmp_path, dtype, distinct):
+    path = tmp_path / "cast.tflite"
+    path.write_bytes(cast_from(dtype))
+    model = interpreter.Model(path)
+    model.invoke()
+    (tensor,) = model._interpreter.get_input_details()
+    values = model._interpreter.get_tensor(tensor["index"])
+    assert values.dtype == dtype == model.inputs[0]["dtype"]
+    assert (len(set(values.ravel().tolist())) > 1) == distinct
+    assert np.isfinite(values.astype(np.float64)).all()
+
+
+def test_inputs_of_text_are_refused(tmp_path):
+    path = tmp_path / "text.tflite"
+    path.write_bytes(cast_from("string"))
+    with pytest.raises(ArtifactError, match="text.tflite: .*type bytes"):
+        interpreter.Model(path)
+
+
+def cast_from(dtype):
+    """A model that gives its input of this type as float32."""
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    graph.tensors = [schema.TensorT(), schema.TensorT()]
+    kinds = (getattr(schema.TensorType, dtype.upper()), 0)
+    for i, (tensor, kind) in enumerate(
+        zip(graph.tensors, kinds, strict=True)
+    ):
+        tensor.shape, tensor.type, tensor.name = [1, 9], kind, f"t{i}"
+    operator, code = schema.OperatorT(), schema.OperatorCodeT()
+    operator.inputs, operator.outputs = [0], [1]
+    code.builtinCode = code.deprecatedBuiltinCode = (
+        schema.BuiltinOperator.CAST
+    )
+    code.version = 1
+    graph.operators, graph.inputs, graph.outputs = [operator], [0], [1]
+    if dtype == "string":  # no operator casts text
+        graph.operators, graph.outputs = [], [0]
+    model.version, model.subgraphs = 3, [graph]
+    model.operatorCodes, model.buffers = [code], [schema.BufferT()]
+    builder = flatbuffers.Builder(1 << 10)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_times_are_the_same_in_a_process_of_its_own(model_file):
+    device = HostDevice()
+    (near,) = device.measure([str(model_file)], 10)
+    (apart_,) = device.measure_apart([str(model_file)], 10)
+    assert len(apart_.samples_ms) == 10
+    assert apart_.delegate_nodes == near.delegate_nodes
+    assert apart_.latency_ms == pytest.approx(near.latency_ms, rel=0.5)
 
 
 @pytest.mark.parametrize("threads", [0, 1024])

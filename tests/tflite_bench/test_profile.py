@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.tflite_bench.test_interpreter import freed
+from tflite_bench import interpreter
 from tflite_bench import profile
 from tflite_bench import writer
 from tfnas.errors import DeviceError
@@ -54,3 +56,18 @@ def test_a_model_that_cannot_be_profiled_is_named(tmp_path):
     path.write_bytes(b"not a model")
     with pytest.raises(DeviceError, match="broken.tflite"):
         profile.profile(path, runs=1)
+
+
+def test_free_sizes_are_profiled_as_they_are_run(tmp_path):
+    key = "conv|act=relu6|k=3|pad=sym|s=1|24x24x32>24x24x32"
+    path = tmp_path / "conv.tflite"
+    path.write_bytes(writer.write_key(key, "float32"))
+    freed(path, [-1, 24, 24, 32])
+    (tensor,) = interpreter.Model(path, free_sizes=()).inputs
+
+    def total_ms(batch):
+        shapes = {tensor["name"]: [batch, 24, 24, 32]}
+        times = profile.profile(path, runs=20, shapes=shapes)
+        return sum(time.mean_ms for time in times)
+
+    assert total_ms(32) > 4 * total_ms(1)

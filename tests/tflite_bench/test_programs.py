@@ -7,6 +7,7 @@ import pytest
 from tests.cost.lut_tables import HEADER
 from tests.cost.lut_tables import make_table
 from tests.programs import run
+from tests.tflite_bench.test_interpreter import freed
 from tflite_bench import writer
 from tfnas import spaces
 from tfnas.cost.lut import Calibration
@@ -59,6 +60,55 @@ def test_bench_compares_models_in_one_run(tmp_path):
     assert ratio["low"] <= ratio["value"] <= ratio["high"]
 
 
+def test_bench_says_what_it_ran_free_sizes_as(tmp_path):
+    fixed, batch, size = (
+        tmp_path / f"{name}.tflite" for name in ("fixed", "batch", "size")
+    )
+    key = "conv|act=relu6|k=3|pad=sym|s=1|16x16x8>16x16x8"
+    for path in (fixed, batch, size):
+        path.write_bytes(writer.write_key(key, "float32"))
+    freed(batch, [-1, 16, 16, 8])
+    freed(size, [-1, -1, -1, 8])
+    out = tmp_path / "out.json"
+    done = run(
+        "tflite_bench", fixed, batch, size, "--rounds=3", f"--json={out}",
+        "--input_shape=1x64x48x8", "--profile",
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    runs = [model["free_dims_run_as"] for model in result["models"]]
+    assert runs[0] is None
+    assert list(runs[1].values()) == [[1, 16, 16, 8]]
+    assert list(runs[2].values()) == [[1, 64, 48, 8]]
+    assert f"free sizes run as 1x16x16x8: {batch}" in done.stdout
+    assert f"free sizes run as 1x64x48x8: {size}" in done.stdout
+    assert f"as 1x16x16x8: {fixed}" not in done.stdout
+    same, larger = (ratio["value"] for ratio in result["ratios"])
+    assert same == pytest.approx(1, rel=0.5) and larger > 4
+    refused = run("tflite_bench", size)
+    assert refused.returncode == 2
+    assert f"{size}: expected sizes for what the file" in refused.stderr
+    unused = run("tflite_bench", fixed, "--input_shape=1x16x16x8")
+    assert unused.returncode == 2
+    assert "which no file takes" in unused.stderr
+
+
+def test_bench_says_when_a_run_is_a_batch(tmp_path):
+    path = tmp_path / "batch.tflite"
+    key = "conv|act=relu6|k=3|pad=sym|s=1|8x8x8>8x8x8"
+    path.write_bytes(writer.write_key(key, "float32"))
+    freed(path, [-1, 8, 8, 8])
+    out = tmp_path / "out.json"
+    done = run(
+        "tflite_bench", path, "--rounds=2", f"--json={out}",
+        "--input_shape=4x8x8x8",
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"a run is a batch of 4: {path}" in done.stdout
+    result = json.loads(out.read_text())
+    assert result["batch"] == result["models"][0]["batch"] == 4
+
+
 @pytest.mark.parametrize(
     "args, message",
     [
@@ -68,6 +118,8 @@ def test_bench_compares_models_in_one_run(tmp_path):
         ([__file__, "--num_threads=4096"], "threads=4096"),
         ([__file__, "--rounds=0"], "rounds"),
         ([__file__, "--runtime=onnx"], "runtime"),
+        ([__file__, "--input_shape=1x0x8"], "--input_shape=1x0x8"),
+        ([__file__, "--input_shape=a"], "--input_shape=a"),
     ],
 )
 def test_bench_refuses_bad_input_in_one_line(args, message):
