@@ -1,12 +1,20 @@
-"""The flag `--data`, beside `--config`: what a program reads."""
+"""The flags `--data`, beside `--config`: what a program reads.
 
+And those that say how a model wants to be fed, better than its file knows:
+`--mean --std --labels --scores --image_size`.
+"""
+
+import math
 import pathlib
 from typing import TYPE_CHECKING
 from typing import Any
 
 from absl import flags
 
+from tfnas import feed as feeds
+from tfnas import labels
 from tfnas.errors import ConfigError
+from tfnas.feed import Feed
 
 if TYPE_CHECKING:
     from tfnas.data import Dataset
@@ -61,14 +69,89 @@ def load_text(config: Any, name: str | None, model_path: str) -> "Text":
     )
 
 
-def load(config: Any, name: str | None, image_size: int) -> "Dataset":
+def define_feed() -> None:
+    """Defines the flags of `given_feed`."""
+    for flag, what in (("mean", "subtract from"), ("std", "divide then")):
+        flags.DEFINE_list(
+            flag, None,
+            f"What to {what} the pixels, on the 0 to 255 scale: a number, or "
+            "one for each channel, with commas. By default as the model's "
+            "file says; else as its type and first operations imply; else as "
+            "the data set has it (--config.data.mean, --config.data.std).",
+        )
+    flags.DEFINE_string(
+        "labels", None,
+        "Text file with the name of each class, one a line, in the order of "
+        "the model's scores. By default as the model's file says; else in "
+        "the order of --data.",
+    )
+    flags.DEFINE_string(
+        "scores", None,
+        "Name of the output that holds the scores of the classes, of models "
+        "with several.",
+    )
+    flags.DEFINE_list(
+        "image_size", None,
+        "Height and width of the images, or one number for both, of models "
+        "that take any size.",
+    )
+
+
+def given_feed() -> Feed:
+    """Returns what the flags say of how a model wants to be fed.
+
+    Raises:
+        ConfigError: for a flag that is not what it should be.
+        ArtifactError: when the label file is missing or damaged.
+    """
+    values, path = flags.FLAGS, flags.FLAGS.labels
+    size = _numbers("image_size", values.image_size, int)
+    feed = Feed(
+        mean=_numbers("mean", values.mean, float),
+        std=_numbers("std", values.std, float),
+        image_size=None if size is None else (size[0], size[-1]),
+        labels=None if path is None else labels.read_labels(path),
+    )
+    if size is not None and (len(size) > 2 or min(size) < 1):
+        raise ConfigError(
+            "--image_size takes one number or two, above 0. "
+            f"Received: {','.join(values.image_size)}"
+        )
+    if feed.std is not None and min(feed.std) <= 0:
+        raise ConfigError(
+            f"--std must be above 0. Received: {feeds.words(feed.std)}"
+        )
+    return feed.by("a flag")
+
+
+def _numbers(flag: str, texts: list[str] | None, kind: Any) -> Any:
+    if texts is None:
+        return None
+    try:
+        numbers = tuple(kind(text) for text in texts)
+        if not numbers or not all(math.isfinite(n) for n in numbers):
+            raise ValueError
+    except ValueError as error:
+        raise ConfigError(
+            f"--{flag} takes numbers with commas between them. "
+            f"Received: {','.join(texts)}"
+        ) from error
+    return numbers
+
+
+def load(
+    config: Any, name: str | None, shape: tuple[int | None, int | None, int],
+    feed: Feed | None = None,
+) -> "Dataset":
     """Loads the images that `--config` and `--data` ask for.
 
     Args:
         config: value of `--config`, or None.
         name: value of `--data`, or None.
-        image_size: height and width that the network takes, whatever the
-            config says.
+        shape: height, width and channels that the network takes, whatever
+            the config says; height and width may be None, where any will do.
+        feed: what is known of how the network wants to be fed; its image
+            size is for such.
 
     Raises:
         ConfigError: if neither flag is given, or a field is wrong.
@@ -82,7 +165,17 @@ def load(config: Any, name: str | None, image_size: int) -> "Dataset":
             "Received: neither"
         )
     section = dict(config.data) if config is not None else {}
-    section["image_size"] = image_size
+    height, width, section["channels"] = shape
+    known = feed.image_size if feed is not None else None
+    if known is not None:
+        if any(m not in (None, n) for m, n in zip(shape, known, strict=False)):
+            raise ConfigError(
+                f"Expected images of {height}x{width}, as the network takes. "
+                f"Received: image_size={known[0]},{known[1]}"
+            )
+        section["image_size"] = known
+    elif height is not None and width is not None:
+        section["image_size"] = (height, width)
     if name is not None:
         section["name"] = name
     return data.load(section)

@@ -2,6 +2,11 @@
 
     tfnas-evaluate --data=digits --model=model.keras --model=model_int8.tflite
 
+Each model is fed as its file says (metadata of a `.tflite`, ours or those of
+TensorFlow's tools; what `tfnas-train` left in a `.keras`), else as its input
+type and its first operations imply, else as the data set is scaled, which is
+said. `--mean`, `--std` and `--labels` know better. Classes are matched by name.
+
 Of language models, on a text (`--data=ptb:DIR`), it measures the perplexity.
 """
 
@@ -19,6 +24,7 @@ _MODEL = flags.DEFINE_multi_string(
     required=True,
 )
 _DATA = datasets.define_data()
+datasets.define_feed()
 _CONFIG = configs.define_config(required=False)
 
 
@@ -31,23 +37,21 @@ def main(argv: list[str]) -> None:
     if datasets.asks_for_text(_CONFIG.value, _DATA.value):
         _print_table(_perplexities())
         return
-    models = {path: export.load_classifier(path) for path in _MODEL.value}
-    data = {
-        size: datasets.load(_CONFIG.value, _DATA.value, size)
-        for size in {model.input_shape[0] for model in models.values()}
-    }
-    for path, model in models.items():
-        dataset = data[model.input_shape[0]]
-        if model.classes != dataset.classes:
-            raise ConfigError(
-                f"{path}: expected a network of {dataset.classes} classes, as "
-                f"{dataset.name} has. Received: classes={model.classes}"
-            )
+    given, sets = datasets.given_feed(), {}
     rows: list[tuple[str, ...]] = [("model", "accuracy", "images")]
-    for path, model in models.items():
-        split = data[model.input_shape[0]].test
-        share = export.accuracy(model, split)
-        rows.append((path, f"{100 * share:.2f} %", str(len(split))))
+    for path in _MODEL.value:
+        model = export.load_classifier(path, apart=True)
+        known = given.filled(model.feed)
+        key = (model.input_shape, known.image_size)
+        if key not in sets:
+            sets[key] = datasets.load(
+                _CONFIG.value, _DATA.value, model.input_shape, known
+            )
+        dataset = export.fit(model, sets[key], given, flags.FLAGS.scores)
+        for remark in export.remarks(model, dataset):
+            print(remark)
+        share = export.accuracy(model, dataset.test)
+        rows.append((path, f"{100 * share:.2f} %", str(len(dataset.test))))
     _print_table(rows)
 
 

@@ -5,7 +5,9 @@
 
 Beside the file comes a report, `model_int8.report.json`: size, accuracy and
 latency against the float network, operators, and the error of every layer.
-The file itself carries labels, normalisation and the architecture's id.
+The file itself carries labels, normalisation and the architecture's id. The
+model is fed as `tfnas-evaluate` feeds it: as its file says, or as `--mean`,
+`--std` and `--labels` do.
 
 `--fine_tune=` trains the network on before: for int8 (`qat`), for zeros
 (`prune`), or for few values (`cluster`). For that it must be known what the
@@ -28,11 +30,13 @@ from tfnas.arch import Arch
 from tfnas.bin import configs
 from tfnas.bin import datasets
 from tfnas.errors import ConfigError
+from tfnas.feed import Feed
 
 _CALIBRATION_IMAGES = 200
 _PARITY_IMAGES = 100
 _PARITY_STEPS = 50
 _INTEGERS = ("int8", "int16x8")
+_USUAL = (127.5,)  # mean and std of random images, where nobody knows them
 
 _MODEL = flags.DEFINE_string("model", None, "The .keras file to convert.")
 _ARCH = flags.DEFINE_string(
@@ -83,12 +87,6 @@ _SPARSITY = flags.DEFINE_float(
 _CLUSTERS = flags.DEFINE_integer(
     "clusters", 32, "Values of a kernel that cluster leaves."
 )
-_LABELS = flags.DEFINE_string(
-    "labels",
-    None,
-    "Text file with the name of each class, one a line (default: the class "
-    "names of --data).",
-)
 _MAX_DROP = flags.DEFINE_float(
     "max_drop",
     None,
@@ -116,6 +114,7 @@ _SEED = flags.DEFINE_integer(
     lower_bound=0,
 )
 _DATA = datasets.define_data()
+datasets.define_feed()
 _CONFIG = configs.define_config(required=False)
 
 
@@ -130,12 +129,20 @@ def main(argv: list[str]) -> None:
     if export.is_language_model(model):
         _export_language(model)
         return
-    shape = export.image_shape(model)
-    dataset = _load_images(shape, model.output_shape[-1])
-    calibration, images, kind = _choose_images(shape, dataset)
-    float32 = export.to_tflite(model)
-    blob = _convert(model, arch, dataset, calibration)
-    blob = export.with_metadata(blob, _metadata(model, arch, dataset))
+    network = export.KerasClassifier(
+        model, _MODEL.value or _ARCH.value, _feed_beside(), need_scores=False
+    )
+    dataset = _load_images(network)
+    calibration, images, kind = _choose_images(network, dataset)
+    size = images.shape[1:3]
+    float32 = export.to_tflite(model, image_size=size)
+    blob = _convert(model, arch, dataset, calibration, size)
+    blob = export.with_metadata(
+        blob,
+        export.Metadata.of(
+            network.feed, _arch_id(model, arch), _QUANTIZE.value
+        ),
+    )
     test = None if dataset is None else dataset.test
     report = {
         **export.make_report(model, float32, blob, images, test),
@@ -143,6 +150,7 @@ def main(argv: list[str]) -> None:
         "quantize": _QUANTIZE.value,
         "fine_tune": _FINE_TUNE.value,
         "images": kind,
+        "feed": network.feed.to_json(),
     }
     if _MAX_DROP.value is not None:
         export.check_drop(report, _MAX_DROP.value)
@@ -153,6 +161,8 @@ def main(argv: list[str]) -> None:
     artifacts.write_json(
         _REPORT.value or output.with_suffix(".report.json"), report
     )
+    for remark in [] if dataset is None else export.remarks(network, dataset):
+        print(remark)
     print(
         f"{_OUTPUT.value}: {_facts(export.describe(blob))}; "
         f"{_difference(report['parity'])} {kind} images"
@@ -212,6 +222,15 @@ def _read_model() -> tuple[Any, Arch | None]:
     return derive.build_model(arch), arch
 
 
+def _feed_beside() -> Feed:
+    """Returns what the model's file says of how it wants to be fed."""
+    from tfnas import model_files
+
+    return Feed() if _MODEL.value is None else model_files.read_feed(
+        _MODEL.value
+    )
+
+
 def _arch_beside(model: pathlib.Path) -> Arch | None:
     """Returns what a model is made of, from the files in its folder."""
     path = model.with_name("arch.json")
@@ -233,14 +252,15 @@ def _arch_id(model: Any, arch: Arch | None) -> str | None:
 
 
 def _convert(
-    model: Any, arch: Arch | None, dataset: Any, calibration: Any
+    model: Any, arch: Arch | None, dataset: Any, calibration: Any,
+    size: tuple[int, int],
 ) -> bytes:
     """Fine-tunes the network if that is wanted, and converts it."""
     from tfnas import export
 
     if _FINE_TUNE.value == "none":
         return export.to_tflite(
-            model, _QUANTIZE.value, calibration, _IO.value
+            model, _QUANTIZE.value, calibration, _IO.value, image_size=size
         )
     if arch is None:
         raise ConfigError(
@@ -261,19 +281,6 @@ def _convert(
     else:
         tuned = qat.cluster(model, arch, dataset, _CLUSTERS.value, settings)
     return export.to_tflite(tuned, _QUANTIZE.value, calibration, _IO.value)
-
-
-def _metadata(model: Any, arch: Arch | None, dataset: Any) -> Any:
-    from tfnas import export
-
-    labels = mean = std = None
-    if dataset is not None:
-        labels, mean, std = dataset.class_names, dataset.mean, dataset.std
-    if _LABELS.value is not None:
-        labels = export.read_labels(_LABELS.value)
-    return export.Metadata(
-        _arch_id(model, arch), labels, mean, std, _QUANTIZE.value
-    )
 
 
 def _time(float32: bytes, blob: bytes) -> dict[str, Any]:
@@ -309,7 +316,7 @@ def _export_language(model: Any) -> None:
     for name, value in (
         ("fine_tune", _FINE_TUNE.value != "none"),
         ("max_drop", _MAX_DROP.value is not None),
-        ("labels", _LABELS.value is not None),
+        ("labels", flags.FLAGS.labels is not None),
     ):
         if value:
             raise ConfigError(
@@ -344,35 +351,52 @@ def _words(model: Any) -> tuple[Any, str]:
     return text.test[:_PARITY_STEPS], f"{text.name} test"
 
 
-def _load_images(shape: tuple[int, ...], classes: int) -> Any:
-    """Returns the data set, or None if none is given and none is needed."""
+def _load_images(network: Any) -> Any:
+    """Returns the data set as the network wants it.
+
+    Returns:
+        `None` if none is given and none is needed; the network's `feed` is
+        then what is known without.
+    """
+    from tfnas import export
+
+    given = datasets.given_feed()
+    known = given.filled(network.feed)
     if not _has_data() and _QUANTIZE.value not in _INTEGERS:
-        return None
-    dataset = datasets.load(_CONFIG.value, _DATA.value, shape[0])
-    if dataset.classes != classes:
-        raise ConfigError(
-            f"Expected a network of {dataset.classes} classes, as "
-            f"{dataset.name} has. Received: classes={classes}"
+        usual = Feed(image_size=known.image_size)
+        network.feed = known.filled(network.implied(usual)).filled(
+            Feed(scores=network.kind)
         )
-    return dataset
+        return None
+    dataset = datasets.load(
+        _CONFIG.value, _DATA.value, network.input_shape, known
+    )
+    return export.fit(network, dataset, given, flags.FLAGS.scores)
 
 
-def _choose_images(
-    shape: tuple[int, ...], dataset: Any
-) -> tuple[Any, Any, str]:
+def _choose_images(network: Any, dataset: Any) -> tuple[Any, Any, str]:
     """Returns images to calibrate on and to compare on, and what they are."""
     import numpy as np
 
     seed = _SEED.value
-    if dataset is None:
-        rng = np.random.default_rng(seed)
-        noise = rng.standard_normal((_PARITY_IMAGES, *shape), np.float32)
-        return None, noise, "random"
-    return (
-        dataset.train.representative(_CALIBRATION_IMAGES, seed),
-        dataset.test.representative(_PARITY_IMAGES, seed),
-        f"{dataset.name} test",
+    if dataset is not None:
+        return (
+            dataset.train.representative(_CALIBRATION_IMAGES, seed),
+            dataset.test.representative(_PARITY_IMAGES, seed),
+            f"{dataset.name} test",
+        )
+    height, width, channels = network.input_shape
+    size = network.feed.image_size or (height, width)
+    if None in size:
+        raise ConfigError(
+            "Expected --image_size or --data, as the network takes images of "
+            f"any size. Received: {network.source} alone"
+        )
+    pixels = np.random.default_rng(seed).uniform(
+        0, 255, (_PARITY_IMAGES, *size, channels)
     )
+    mean, std = network.feed.mean or _USUAL, network.feed.std or _USUAL
+    return None, ((pixels - mean) / std).astype(np.float32), "random"
 
 
 def _facts(description: dict[str, Any]) -> str:

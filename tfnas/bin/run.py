@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import shlex
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,21 @@ def main(argv: list[str]) -> None:
     path = report.write(folder)
     print(report.terminal_table(folder))
     print(f"The whole report: {path}")
+    print(_next_steps(nets, config))
+
+
+def _next_steps(nets: list[Net], config: Any) -> str:
+    """Returns where the files of the result are, and what to type next."""
+    (net, *_) = [net for net in nets if net.role == "searched"] or nets
+    files = [net.folder / "model.keras", *(net.file(d) for d in DTYPES)]
+    models = " ".join(f"--model={shlex.quote(str(f))}" for f in files)
+    return "\n".join([
+        "The network found, with its labels and normalisation:",
+        *(f"  {file}" for file in files),
+        "next:",
+        f"  tfnas-evaluate --data={shlex.quote(config.data.name)} {models}",
+        f"  tflite-bench {shlex.quote(str(net.file('int8')))}",
+    ])
 
 
 def check(config: Any) -> None:
@@ -257,14 +273,17 @@ def train_and_export(
         net.arch, config, net.folder / "train", dataset,
         title=f"train {net.role}",
     )
-    save_model(model, net.folder / "model.keras")
+    feed = export.feed_of(dataset)
+    save_model(model, net.folder / "model.keras", feed)
     images = dataset.test.representative(_PARITY_IMAGES, config.seed)
     calibration = dataset.train.representative(_REPRESENTATIVE, config.seed)
     accuracy = {"keras": export.accuracy(model, dataset.test)}
     described, parity = {}, {}
     for dtype in DTYPES:
-        blob = export.to_tflite(
-            model, "int8" if dtype == "int8" else "none", calibration
+        quantize = "int8" if dtype == "int8" else "none"
+        blob = export.with_metadata(
+            export.to_tflite(model, quantize, calibration),
+            export.Metadata.of(feed, net.arch.id, quantize),
         )
         artifacts.write_bytes(net.file(dtype), blob)
         described[dtype] = export.describe(blob)

@@ -11,6 +11,7 @@ language model is trained on a text (`--config=configs/shrink_rnn.py
 """
 
 import pathlib
+import shlex
 from typing import Any
 
 from absl import flags
@@ -37,6 +38,7 @@ def main(argv: list[str]) -> None:
     del argv
     cli.load_tensorflow()
     from tfnas import data
+    from tfnas import export
     from tfnas.search import runner
     from tfnas.train import distribute
     from tfnas.train import retrain
@@ -59,8 +61,13 @@ def main(argv: list[str]) -> None:
     )
     path = pathlib.Path(_WORKDIR.value) / "model.keras"
     if distribute.is_chief(strategy):
-        retrain.save_model(model, path)
+        retrain.save_model(model, path, export.feed_of(dataset))
     print(f"{path}: test accuracy {accuracy:.4f}")
+    print(
+        f"next: tfnas-export --model={path} --quantize=int8 "
+        f"--data={shlex.quote(config.data.name)} "
+        f"--output={path.with_name('model_int8.tflite')}"
+    )
 
 
 def _train_language(arch: Arch, config: Any) -> None:

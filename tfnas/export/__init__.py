@@ -8,8 +8,10 @@ from tfnas.export.classifiers import Classifier
 from tfnas.export.classifiers import KerasClassifier
 from tfnas.export.classifiers import TFLiteClassifier
 from tfnas.export.classifiers import as_classifier
-from tfnas.export.classifiers import image_shape
 from tfnas.export.evaluate import accuracy
+from tfnas.export.feeding import feed_of
+from tfnas.export.feeding import fit
+from tfnas.export.feeding import remarks
 from tfnas.export.inspection import describe
 from tfnas.export.inspection import require_int8
 from tfnas.export.inspection import require_integers
@@ -26,7 +28,7 @@ from tfnas.export.layer_error import layer_errors
 from tfnas.export.loading import load_classifier
 from tfnas.export.loading import load_keras
 from tfnas.export.metadata import Metadata
-from tfnas.export.metadata import read_labels
+from tfnas.export.metadata import read_feed
 from tfnas.export.metadata import read_metadata
 from tfnas.export.metadata import with_metadata
 from tfnas.export.parity import Parity
@@ -35,9 +37,12 @@ from tfnas.export.report import check_drop
 from tfnas.export.report import format_report
 from tfnas.export.report import make_report
 from tfnas.export.tflite import to_tflite
+from tfnas.feed import Feed
+from tfnas.labels import read_labels
 
 __all__ = [
     "Classifier",
+    "Feed",
     "KerasClassifier",
     "KerasStepper",
     "LayerError",
@@ -50,8 +55,9 @@ __all__ = [
     "as_classifier",
     "check_drop",
     "describe",
+    "feed_of",
+    "fit",
     "format_report",
-    "image_shape",
     "is_language_model",
     "layer_errors",
     "load_classifier",
@@ -60,8 +66,10 @@ __all__ = [
     "make_report",
     "parity",
     "perplexity",
+    "read_feed",
     "read_labels",
     "read_metadata",
+    "remarks",
     "require_int8",
     "require_integers",
     "step_parity",

@@ -1,115 +1,347 @@
-"""Networks from images to logits, whatever runs them."""
+"""Networks from images to scores of classes, whatever runs them."""
+
+from __future__ import annotations
 
 import abc
 import os
+from collections.abc import Sequence
 from typing import Any
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from tfnas import leading_scale
+from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
+from tfnas.export import metadata
+from tfnas.export import scores
+from tfnas.export import tflite_scale
+from tfnas.export import tracing
+from tfnas.export.apart import ApartInterpreter
 from tfnas.export.runtime import open_interpreter
+from tfnas.feed import Feed
 
 _CHUNK = 256  # images that a Keras model sees at once, for memory
 _MAX_THREADS = 4  # one image at a time keeps no more of them busy
 
+Shape = tuple[int | None, int | None, int]
+
 
 class Classifier(abc.ABC):
-    """A network from images to logits.
+    """A network from images to one score for each class.
 
     Attributes:
-        input_shape: `(height, width, channels)` of an image.
-        classes: number of logits.
+        input_shape: `(height, width, channels)` of an image; height and width
+            are `None` where any will do.
+        classes: Number of scores; 0 while it is not known which of several
+            outputs holds them (see `select`).
+        has_scores: Whether any output can hold them.
+        feed: How the network itself says that it wants to be fed.
+        source: Its name, for messages.
     """
 
-    input_shape: tuple[int, ...]
+    input_shape: Shape
     classes: int
+    has_scores: bool = True
+    feed: Feed = Feed()
+    source: str = "model"
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Returns the logits of some images.
+        """Returns the scores of some images.
 
         Args:
             images: float32 `(n, height, width, channels)`, normalised.
 
         Returns:
-            float32 `(n, classes)`.
+            float32 `(n, classes)`; of a network of one score, which tells
+            two classes apart, those of both.
 
         Raises:
             ConfigError: if the images have another shape.
         """
         images = np.asarray(images, np.float32)
-        if images.shape[1:] != self.input_shape:
+        shape = images.shape[1:]
+        if len(shape) != 3 or any(
+            want not in (None, got)
+            for want, got in zip(self.input_shape, shape, strict=True)
+        ):
             raise ConfigError(
                 f"The network takes images of shape {self.input_shape}. "
-                f"Received: shape={images.shape[1:]}"
+                f"Received: shape={shape}"
             )
         return self._logits(images)
 
+    def select(self, output: str | None, classes: int) -> None:
+        """Chooses the output that holds the scores, where there are several.
+
+        Args:
+            output: Its name; `None` for the one with a score for each class.
+            classes: Number of classes.
+
+        Raises:
+            ConfigError: when there is no such output, or several.
+        """
+        if output is not None:
+            raise ConfigError(
+                f"{self.source}: has one output. Received: output={output}"
+            )
+
+    def implied(self, default: Feed, guess: bool = True) -> Feed:
+        """Returns the scale that the network implies without saying it.
+
+        Args:
+            default: How the images of the data set are scaled, and the size
+                that they have.
+            guess: Whether to go by more than the type of the input.
+        """
+        return Feed()
+
+    @property
+    def kind(self) -> str | None:
+        """What the scores are: logits or probabilities."""
+        return None
+
     @abc.abstractmethod
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        """Returns the logits of images that have the right shape."""
+        """Returns the scores of images that have the right shape."""
 
 
 class KerasClassifier(Classifier):
     """A Keras model.
 
     Args:
-        model: a model of one image input and one `(batch, classes)` output.
-        source: its name, for error messages.
+        model: A model of one image input; one of its outputs or all of them
+            are `(batch, classes)`.
+        source: Its name, for messages.
+        feed: How it says that it wants to be fed.
+        need_scores: Whether a model without such an output is refused; else
+            its `classes` are 0.
 
     Raises:
         ExportError: if it is another kind of model.
     """
 
-    def __init__(self, model: Any, source: str = "model"):
-        self.input_shape = image_shape(model, source)
-        self.classes = model.output_shape[-1]
+    def __init__(
+        self, model: Any, source: str = "model", feed: Feed | None = None, *,
+        need_scores: bool = True,
+    ):
+        self.source, self.feed = source, feed or Feed()
+        image = tracing.image_input(model, source)
+        self.input_shape = (image.height, image.width, image.channels)
+        self._batch, self._dtype = image.batch, image.dtype
         self._model = model  # the traced function does not keep it alive
         self._run = tf.function(
-            lambda images: model(images, training=False), autograph=False
-        ).get_concrete_function(tf.TensorSpec((None, *self.input_shape)))
+            lambda images: tf.nest.flatten(model(images, training=False)),
+            autograph=False,
+        ).get_concrete_function(
+            tf.TensorSpec((image.batch, *self.input_shape), image.dtype)
+        )
+        self._outputs = scores.Outputs(
+            tracing.output_names(model),
+            [tuple(t.shape) for t in model.outputs],
+            [scores.kind_of_tensor(t) for t in self._run.outputs], source,
+            need_scores,
+        )
+        self.classes = self._outputs.classes
+        self.has_scores = self._outputs.any
+
+    def select(self, output: str | None, classes: int) -> None:
+        """Chooses the output that holds the scores; see `Classifier`."""
+        self._outputs.select(output, classes)
+        self.classes = self._outputs.classes
+
+    def implied(self, default: Feed, guess: bool = True) -> Feed:
+        """Returns what type and first operations say; see `Classifier`."""
+        if self._dtype.startswith(("int", "uint")):
+            return _bytes(self._dtype)
+        if not guess:
+            return Feed()
+        height, width, channels = self.input_shape
+        size = default.image_size or (0, 0)
+        return leading_scale.of_keras(
+            self._model, (height or size[0], width or size[1], channels)
+        )
+
+    @property
+    def kind(self) -> str | None:
+        """What the scores are: logits or probabilities."""
+        return self._outputs.kind if self.has_scores else None
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        chunks = np.split(images, range(_CHUNK, len(images), _CHUNK))
-        return np.concatenate([self._run(tf.constant(c)) for c in chunks])
+        number = self._outputs.chosen
+        given = _as_type(images, self._dtype)
+        found = []
+        for chunk in _chunks(given, self._batch or _CHUNK, self._batch):
+            outputs = self._run(tf.constant(chunk))
+            found.append(np.asarray(tf.cast(outputs[number], tf.float32)))
+        return self._outputs.both(np.concatenate(found)[: len(images)])
 
 
 class TFLiteClassifier(Classifier):
-    """A `.tflite` model, run by LiteRT; int8 is converted at both ends.
+    """A `.tflite` model, run by LiteRT; integers are converted at both ends.
 
     Args:
-        blob: content of a `.tflite` file of one image input and one output.
-        source: its name, for error messages.
+        blob: Content of a `.tflite` file of one image input; one of its
+            outputs or all of them are `(batch, classes)`.
+        source: Its name, for messages.
+        apart: Whether it runs in a process of its own, so that a crash of the
+            runtime is an error like any other.
 
     Raises:
-        ArtifactError: if the bytes are no model that can be run.
+        ArtifactError: if the bytes are no model that can be run, or what it
+            says of itself is damaged or does not fit it.
         ExportError: if the model has other inputs or outputs.
     """
 
-    def __init__(self, blob: bytes, source: str = "model"):
+    def __init__(
+        self, blob: bytes, source: str = "model", *, apart: bool = False
+    ):
+        self.source, self._blob = source, blob
         threads = min(os.cpu_count() or 1, _MAX_THREADS)
-        self._interpreter = open_interpreter(blob, source, threads=threads)
-        inputs = self._interpreter.get_input_details()
-        outputs = self._interpreter.get_output_details()
-        shapes = [tuple(map(int, t["shape"])) for t in (*inputs, *outputs)]
-        if [len(shape) for shape in shapes] != [4, 2] or len(inputs) != 1:
+        make = ApartInterpreter if apart else _Interpreter
+        self._runtime: _Runtime = make(blob, source, threads)
+        inputs = self._runtime.inputs
+        shapes = [_signature(t) for t in (*inputs, *self._runtime.outputs)]
+        if len(inputs) != 1 or len(shapes[0]) != 4:
             raise ExportError(
                 f"{source}: expected one image as input and logits as output. "
                 f"Received: shapes={shapes}"
             )
-        self._input, self._output = inputs[0], outputs[0]
-        self.input_shape = shapes[0][1:]
-        self.classes = shapes[1][-1]
+        batch, *size, channels = (n if n > 0 else None for n in shapes[0])
+        if channels is None or not np.issubdtype(
+            np.dtype(inputs[0]["dtype"]), np.number
+        ):
+            raise ExportError(
+                f"{source}: expected an image of numbers, its channels last. "
+                f"Received: {inputs[0]['dtype']} {shapes[0]}"
+            )
+        self.input_shape = (size[0], size[1], channels)
+        self._batch = batch or 1
+        self._outputs = scores.Outputs(
+            _output_names(self._runtime), shapes[1:],
+            scores.kinds_of_file(blob), source,
+        )
+        self.classes = self._outputs.classes
+        self.feed = self._read_feed()
+
+    def _read_feed(self) -> Feed:
+        feed = metadata.read_feed(self._blob, self.source, self._outputs.chosen)
+        labels, channels = feed.labels, self.input_shape[-1]
+        widths = self._outputs.widths
+        if labels is not None and len(labels) not in widths:
+            raise ArtifactError(
+                f"{self.source}: expected metadata with a label for each of "
+                f"{' or '.join(map(str, widths))} classes. Received: "
+                f"{len(labels)} labels; are they those of another model?"
+            )
+        for name in ("mean", "std"):
+            values = getattr(feed, name)
+            if values is not None and len(values) not in (1, channels):
+                raise ArtifactError(
+                    f"{self.source}: expected metadata with one {name} for "
+                    f"each of {channels} channels. Received: {len(values)}; "
+                    "are they those of another model?"
+                )
+        return feed
+
+    def select(self, output: str | None, classes: int) -> None:
+        """Chooses the output that holds the scores; see `Classifier`."""
+        before = self._outputs.chosen
+        self._outputs.select(output, classes)
+        self.classes = self._outputs.classes
+        if self._outputs.chosen != before:
+            self.feed = self._read_feed()
+
+    def implied(self, default: Feed, guess: bool = True) -> Feed:
+        """Returns what type, range and first operators say."""
+        (given,) = self._runtime.inputs
+        dtype, (scale, zero) = given["dtype"], given["quantization"]
+        dtype = np.dtype(dtype).name
+        if np.dtype(dtype).kind in "iu" and not scale:
+            return _bytes(dtype)
+        if not guess:
+            return Feed()
+        if np.dtype(dtype).kind in "iu":
+            assert default.mean is not None and default.std is not None
+            return tflite_scale.of_range(
+                scale, zero, dtype, default.mean, default.std
+            )
+        return tflite_scale.of_operators(self._blob, self.source)
+
+    @property
+    def kind(self) -> str | None:
+        """What the scores are: logits or probabilities."""
+        return self._outputs.kind
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
-        logits = np.empty((len(images), self.classes), np.float32)
-        for i, image in enumerate(quantize(images, self._input)):
-            self._interpreter.set_tensor(self._input["index"], image[None])
-            self._interpreter.invoke()
-            output = self._interpreter.get_tensor(self._output["index"])
-            logits[i] = dequantize(output[0], self._output)
-        return logits
+        number, shape = self._outputs.chosen, images.shape[1:]
+        (given,) = self._runtime.inputs
+        wanted = (self._batch, *shape)
+        if tuple(map(int, given["shape"])) != wanted:
+            self._runtime.resize(wanted)
+        found = []
+        for chunk in _chunks(images, self._batch, self._batch):
+            outputs = self._runtime.run(
+                quantize(chunk, self._runtime.inputs[0])
+            )
+            details = self._runtime.outputs[number]
+            found.append(dequantize(outputs[number], details))
+        return self._outputs.both(np.concatenate(found)[: len(images)])
+
+
+class _Runtime(Protocol):
+    """What runs a `.tflite`, here or in a process of its own."""
+
+    inputs: Any
+    outputs: Any
+    signature: Any
+
+    def resize(self, shape: Sequence[int]) -> None: ...
+
+    def run(self, array: np.ndarray) -> list[np.ndarray]: ...
+
+
+class _Interpreter:
+    """A `.tflite` in this process, called as one in a process of its own."""
+
+    def __init__(self, blob: bytes, source: str, threads: int):
+        self._held = open_interpreter(blob, source, threads=threads)
+        self._source = source
+        self.signature = None
+        for names in list(self._held.get_signature_list().values())[:1]:
+            runner = self._held.get_signature_runner(
+                next(iter(self._held.get_signature_list()))
+            )
+            self.signature = {
+                "outputs": {
+                    name: details["index"]
+                    for name, details in runner.get_output_details().items()
+                },
+                "inputs": dict.fromkeys(names["inputs"], 0),
+            }
+        self._describe()
+
+    def _describe(self) -> None:
+        self.inputs = self._held.get_input_details()
+        self.outputs = self._held.get_output_details()
+
+    def resize(self, shape: Sequence[int]) -> None:
+        try:
+            self._held.resize_tensor_input(self.inputs[0]["index"], shape)
+            self._held.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise ArtifactError(
+                f"{self._source}: the runtime refused the shape {shape}: "
+                f"{error}"
+            ) from error
+        self._describe()
+
+    def run(self, array: np.ndarray) -> list[np.ndarray]:
+        self._held.set_tensor(self.inputs[0]["index"], array)
+        self._held.invoke()
+        return [self._held.get_tensor(t["index"]) for t in self.outputs]
 
 
 def as_classifier(model: Any) -> Classifier:
@@ -121,25 +353,45 @@ def as_classifier(model: Any) -> Classifier:
     return KerasClassifier(model)
 
 
-def image_shape(model: Any, source: str = "model") -> tuple[int, ...]:
-    """Returns `(height, width, channels)` of a Keras model's input.
+def _bytes(dtype: str) -> Feed:
+    """Returns the scale of a network that takes whole numbers."""
+    zero = 128.0 if dtype == "int8" else 0.0
+    return Feed(mean=(zero,), std=(1.0,)).by(f"its {dtype} input")
 
-    Args:
-        model: a Keras model.
-        source: its name, for error messages.
 
-    Raises:
-        ExportError: unless the model takes one image of a fixed size and
-            gives `(batch, classes)`.
-    """
-    shapes = [tuple(t.shape) for t in (*model.inputs, *model.outputs)]
-    ranks = [len(shape) for shape in shapes]
-    if ranks != [4, 2] or None in shapes[0][1:]:
-        raise ExportError(
-            f"{source}: expected one image of a fixed size as input and logits "
-            f"as output. Received: shapes={shapes}"
+def _signature(tensor: Any) -> tuple[int, ...]:
+    """Returns a shape, with -1 for what is free."""
+    shape = tensor["shape_signature"]
+    return tuple(map(int, tensor["shape"] if len(shape) == 0 else shape))
+
+
+def _output_names(runtime: _Runtime) -> list[str]:
+    """Returns what the signature calls the outputs, or the file does."""
+    named = (runtime.signature or {}).get("outputs", {})
+    names = {index: name for name, index in named.items()}
+    return [names.get(t["index"], t["name"]) for t in runtime.outputs]
+
+
+def _chunks(
+    images: np.ndarray, size: int, fixed: int | None
+) -> list[np.ndarray]:
+    """Returns images in parts; of a fixed batch the last one is filled up."""
+    parts = np.split(images, range(size, len(images), size))
+    if fixed is not None and (missing := -len(images) % fixed):
+        parts[-1] = np.concatenate(
+            [parts[-1], np.repeat(parts[-1][-1:], missing, axis=0)]
         )
-    return shapes[0][1:]
+    return parts
+
+
+def _as_type(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Returns numbers as another type; integers are rounded and clipped."""
+    if dtype == "bfloat16":
+        return tf.cast(values, tf.bfloat16)
+    if np.dtype(dtype).kind not in "iu":
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.round(values), limits.min, limits.max).astype(dtype)
 
 
 def quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
@@ -149,13 +401,11 @@ def quantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:
         values: float32.
         details: What an interpreter says of the tensor.
     """
-    dtype = details["dtype"]
+    dtype = np.dtype(details["dtype"]).name
     scale, zero_point = details["quantization"]
     if not scale:
-        return values.astype(dtype)
-    limits = np.iinfo(dtype)
-    levels = np.round(values / scale) + zero_point
-    return np.clip(levels, limits.min, limits.max).astype(dtype)
+        return _as_type(values, dtype)
+    return _as_type(np.round(values / scale) + zero_point, dtype)
 
 
 def dequantize(values: np.ndarray, details: dict[str, Any]) -> np.ndarray:

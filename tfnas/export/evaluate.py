@@ -5,25 +5,38 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from tfnas.data import Dataset
 from tfnas.data import Split
+from tfnas.export import feeding
 from tfnas.export.classifiers import as_classifier
 
 
-def accuracy(model: Any, split: Split, batch_size: int = 256) -> float:
+def accuracy(
+    model: Any, split: Split | Dataset, batch_size: int = 256
+) -> float:
     """Returns the share of images that a network puts into their class.
 
     Args:
         model: a Keras model, the bytes of a `.tflite`, or a `Classifier`.
-        split: the images and their labels.
+        split: the images and their labels, scaled as the network takes them;
+            where the network itself says how it wants to be fed, they are
+            scaled so. Of a `Dataset` the test images are taken, and the
+            scores are matched with the classes by name.
         batch_size: images read at once; it changes no result.
 
     Returns:
         A number from 0 to 1.
 
     Raises:
-        ConfigError: if the images have another shape than the network takes.
+        ConfigError: if the images have another shape than the network takes,
+            or other classes.
     """
     classifier = as_classifier(model)
+    if isinstance(split, Dataset):
+        split = feeding.fit(classifier, split, guess=False).test
+    else:
+        classifier.select(None, int(split.labels.max(initial=0)) + 1)
+        split = feeding.scaled_split(split, classifier.feed)
     batches = split.batches(batch_size, seed=0, epoch=0, shuffle=False)
     right = 0
     for images, labels in tqdm(

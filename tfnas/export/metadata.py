@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfnas import feed as feeds
 from tfnas import tflite_packing
-from tfnas.artifacts import PathLike
-from tfnas.artifacts import read_text
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.export import tflite_metadata
 from tfnas.export.runtime import open_interpreter
+from tfnas.feed import Feed
 
 NAME = b"TFNAS_METADATA"
 FORMAT = "tfnas-metadata/1"
+_MAX_ENTRIES = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Metadata:
         inputs: Names of the signature's inputs; filled in by
             `with_metadata`.
         outputs: Names of its outputs.
+        scores: What the outputs of the classes are: `"logits"` or
+            `"probabilities"`; `None` if it is not known.
     """
 
     arch_id: str | None = None
@@ -50,24 +54,23 @@ class Metadata:
     quantize: str = "none"
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    scores: str | None = None
 
+    @classmethod
+    def of(
+        cls, feed: Feed, arch_id: str | None = None, quantize: str = "none"
+    ) -> Metadata:
+        """Returns the metadata that say how a model wants to be fed.
 
-def read_labels(path: PathLike) -> tuple[str, ...]:
-    """Returns the labels in a text file, one a line.
-
-    Raises:
-        ArtifactError: when it is missing, empty, or no UTF-8 text, or a label
-            is empty.
-    """
-    lines = [line.strip() for line in read_text(path).splitlines()]
-    while lines and not lines[-1]:
-        lines.pop()
-    if not lines or "" in lines:
-        where = f"line {lines.index('') + 1} is empty" if lines else "nothing"
-        raise ArtifactError(
-            f"{path}: expected one label a line. Received: {where}"
+        Args:
+            feed: Its image size and channels are the file's own.
+            arch_id: Id of the architecture, if it is known.
+            quantize: How the file was quantized.
+        """
+        return cls(
+            arch_id, feed.labels, feed.mean, feed.std, quantize,
+            scores=feed.scores,
         )
-    return tuple(lines)
 
 
 def with_metadata(blob: bytes, metadata: Metadata) -> bytes:
@@ -85,16 +88,19 @@ def with_metadata(blob: bytes, metadata: Metadata) -> bytes:
         ArtifactError: when the bytes are no such model.
     """
     interpreter = open_interpreter(blob)
-    classes = int(interpreter.get_output_details()[0]["shape"][-1])
     labels = metadata.labels
-    if labels is not None and len(labels) != classes:
+    widths = [
+        int(output["shape"][-1]) for output in interpreter.get_output_details()
+        if len(output["shape"])
+    ]
+    if labels is not None and not set(widths) & _logits_of(labels):
         raise ConfigError(
-            f"Expected {classes} labels, one for each logit. "
-            f"Received: {len(labels)} labels"
+            f"Expected {' or '.join(map(str, widths))} labels, one for each "
+            f"logit. Received: {len(labels)} labels"
         )
     signatures = interpreter.get_signature_list()
     if signatures:
-        (names,) = signatures.values()
+        names = next(iter(signatures.values()))
         metadata = dataclasses.replace(
             metadata, inputs=tuple(names["inputs"]),
             outputs=tuple(names["outputs"]),
@@ -103,28 +109,56 @@ def with_metadata(blob: bytes, metadata: Metadata) -> bytes:
     return _with_entry(blob, text.encode())
 
 
-def read_metadata(blob: bytes) -> Metadata:
-    """Returns the metadata in a `.tflite`.
+def _logits_of(labels: Sequence[str]) -> set[int]:
+    """Returns how many scores such labels may stand for: one tells two."""
+    return {len(labels), 1} if len(labels) == 2 else {len(labels)}
+
+
+def read_metadata(blob: bytes, source: str = "model") -> Metadata:
+    """Returns the metadata of ours in a `.tflite`.
 
     Args:
         blob: Content of a file of `tfnas-export`.
+        source: Its name, for messages.
 
     Raises:
         ArtifactError: when the bytes are no such model, or one without
             metadata of ours, or with damaged ones.
     """
-    model = _parse(blob)
-    for entry in model.metadata or []:
-        if bytes(entry.name) == NAME:
-            data = model.buffers[entry.buffer].data
-            return _decode(b"" if data is None else bytes(data))
-    raise ArtifactError(
-        "Expected a .tflite with metadata of tfnas-export. Received: one "
-        "without"
-    )
+    data = _entry(blob, NAME, source)
+    if data is None:
+        raise ArtifactError(
+            f"{source}: expected a .tflite with metadata of tfnas-export. "
+            "Received: one without"
+        )
+    return _decode(data, source)
 
 
-def _decode(data: bytes) -> Metadata:
+def read_feed(blob: bytes, source: str = "model", output: int = 0) -> Feed:
+    """Returns what a `.tflite` itself says of how it wants to be fed.
+
+    Metadata of ours come first, then those of TensorFlow's own tools.
+
+    Args:
+        blob: Content of the file; it is not run.
+        source: Its name, for messages.
+        output: Number of the output whose labels are wanted.
+
+    Raises:
+        ArtifactError: when there are metadata, but damaged ones.
+    """
+    data = _entry(blob, NAME, source)
+    if data is not None:
+        held = dataclasses.asdict(_decode(data, source))
+        return feeds.from_json(held, source).by("its metadata")
+    data = _entry(blob, tflite_metadata.NAME, source)
+    if data is None:
+        return Feed()
+    found = tflite_metadata.read(blob, data, output, source)
+    return feeds.from_json(found.to_json(), source).by("its metadata")
+
+
+def _decode(data: bytes, source: str) -> Metadata:
     try:
         value = json.loads(data)
         if value.pop("format") != FORMAT:
@@ -132,9 +166,10 @@ def _decode(data: bytes) -> Metadata:
         made = Metadata(**{n: _frozen(v) for n, v in value.items()})
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ArtifactError(
-            f"Expected metadata of the form {FORMAT} in the .tflite. "
-            f"Received: {data[:100]!r} ({error})"
+            f"{source}: expected metadata of the form {FORMAT} in the "
+            f".tflite. Received: {data[:100]!r} ({error})"
         ) from error
+    feeds.from_json(dataclasses.asdict(made), source)  # checks the fields
     return made
 
 
@@ -144,12 +179,30 @@ def _frozen(value: Any) -> Any:
     ) else value
 
 
-def _parse(blob: bytes) -> Any:
+def _entry(blob: bytes, name: bytes, source: str) -> bytes | None:
+    """Returns a metadata entry of a `.tflite`, without running it."""
     if blob[4:8] != tflite_packing.IDENTIFIER:
         raise ArtifactError(
-            "Expected the content of a .tflite file. "
+            f"{source}: expected the content of a .tflite file. "
             f"Received: {len(blob)} bytes"
         )
+    try:
+        model = schema.Model.GetRootAs(blob)
+        for i in range(min(model.MetadataLength(), _MAX_ENTRIES)):
+            entry = model.Metadata(i)
+            if entry.Name() == name:
+                data = model.Buffers(entry.Buffer()).DataAsNumpy()
+                # Without data there is a 0 in place of an array.
+                return data.tobytes() if isinstance(data, np.ndarray) else b""
+    except Exception as error:  # damaged offsets raise nearly anything
+        raise ArtifactError(
+            f"{source}: expected a whole .tflite model. Received: "
+            f"{len(blob)} bytes ({type(error).__name__}: {error})"
+        ) from error
+    return None
+
+
+def _parse(blob: bytes) -> Any:
     open_interpreter(blob)  # checks that every offset stays inside
     return schema.ModelT.InitFromPackedBuf(blob)
 

@@ -1,0 +1,174 @@
+"""Which output of a network holds the scores of the classes, and what kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from tfnas.errors import ConfigError
+from tfnas.errors import ExportError
+from tfnas.feed import LOGITS
+from tfnas.feed import PROBABILITIES
+from tfnas.feed import listing
+
+# What only passes numbers on, in a graph of TensorFlow and in a file.
+_PASSES = {
+    "Identity", "Cast", "Reshape", "Squeeze", "StopGradient", "RESHAPE",
+    "SQUEEZE", "CAST", "QUANTIZE", "DEQUANTIZE",
+}
+_PROBABILITIES = {"Softmax", "Sigmoid", "SOFTMAX", "LOGISTIC"}
+_OPS = {
+    value: name for name, value in vars(schema.BuiltinOperator).items()
+    if not name.startswith("_")
+}
+
+
+class Outputs:
+    """The outputs of a network, one of which holds the scores.
+
+    Args:
+        names: Of the outputs.
+        shapes: Of the outputs; what is not fixed is `None` or -1.
+        kinds: What each holds, `"logits"` or `"probabilities"`.
+        source: The network, for messages.
+        need: Whether there must be an output that can hold scores.
+
+    Attributes:
+        any: Whether there is one.
+        classes: Number of classes; 0 while several outputs might be meant.
+        chosen: Number of the output; the first candidate until `select`.
+
+    Raises:
+        ExportError: when none can hold scores.
+    """
+
+    def __init__(
+        self, names: Sequence[str], shapes: Sequence[Sequence[Any]],
+        kinds: Sequence[str], source: str, need: bool = True,
+    ):
+        self._names, self._kinds, self._source = names, kinds, source
+        widths = {i: _width(shape) for i, shape in enumerate(shapes)}
+        found = {i: width for i, width in widths.items() if width}
+        if any(width > 1 for width in found.values()):
+            found = {i: width for i, width in found.items() if width > 1}
+        if not found and need:
+            raise ExportError(
+                f"{source}: expected one image as input and logits as output. "
+                f"Received: outputs of shapes {[tuple(s) for s in shapes]}"
+            )
+        self._found, self.any = found, bool(found)
+        self.chosen = next(iter(found), 0)
+        self.classes = self._classes() if len(found) == 1 else 0
+
+    @property
+    def widths(self) -> list[int]:
+        """Numbers of classes that may be meant."""
+        chosen = [self.chosen] if self.classes else self._found
+        return sorted({max(self._found[i], 2) for i in chosen})
+
+    @property
+    def kind(self) -> str:
+        """What the chosen output holds."""
+        return self._kinds[self.chosen]
+
+    def _classes(self) -> int:
+        return max(self._found[self.chosen], 2)
+
+    def select(self, output: str | None, classes: int) -> None:
+        """Chooses the output of the scores.
+
+        Args:
+            output: Its name; `None` for the one with as many scores as there
+                are classes.
+            classes: Number of classes.
+
+        Raises:
+            ConfigError: when there is no such output, or several.
+        """
+        known = {self._names[i]: i for i in self._found}
+        if output is not None:
+            if output not in known:
+                raise ConfigError(
+                    f"{self._source}: expected an output of scores: "
+                    f"{listing(list(known))}. Received: {output}"
+                )
+            self.chosen = known[output]
+        elif not self.classes:
+            fit = [
+                i for i, width in self._found.items()
+                if max(width, 2) == classes
+            ]
+            if len(fit) != 1:
+                shown = listing([
+                    f"{name} ({self._found[i]})" for name, i in known.items()
+                ])
+                raise ConfigError(
+                    f"{self._source}: expected one output of {classes} "
+                    f"scores. Received: {shown}; --scores=NAME chooses one"
+                )
+            (self.chosen,) = fit
+        self.classes = self._classes()
+
+    def both(self, values: np.ndarray) -> np.ndarray:
+        """Returns scores `(n, classes)`, also where one tells two apart.
+
+        Args:
+            values: float32, what the chosen output gives.
+        """
+        values = values.reshape(len(values), -1)
+        if values.shape[-1] > 1:
+            return values
+        other = 1 - values if self.kind == PROBABILITIES else 0 * values
+        return np.concatenate([other, values], axis=-1)
+
+
+def _width(shape: Sequence[Any]) -> int:
+    """Returns the number of scores in an output, or 0 if it holds others."""
+    known = [n for n in shape[1:] if n is not None and n > 0]
+    if len(shape) < 2 or len(known) != len(shape) - 1 or any(
+        n != 1 for n in known[:-1]
+    ):
+        return 0
+    return int(known[-1])
+
+
+def kind_of_tensor(tensor: Any) -> str:
+    """Returns what an output of a traced function holds."""
+    op = tensor.op
+    while op.type in _PASSES and op.inputs:
+        op = op.inputs[0].op
+    return PROBABILITIES if op.type in _PROBABILITIES else LOGITS
+
+
+def kinds_of_file(blob: bytes) -> list[str]:
+    """Returns what each output of a `.tflite` holds.
+
+    Args:
+        blob: Content of a file that the runtime has opened.
+    """
+    model = schema.Model.GetRootAs(blob)
+    graph = model.Subgraphs(0)
+    makers = {
+        int(index): graph.Operators(i)
+        for i in range(graph.OperatorsLength())
+        for index in graph.Operators(i).OutputsAsNumpy()
+    }
+    kinds = []
+    for index in graph.OutputsAsNumpy():
+        name, op = "", makers.get(int(index))
+        while op is not None:
+            name = _op_name(model, op)
+            if name not in _PASSES:
+                break
+            op = makers.get(int(op.Inputs(0)))
+        kinds.append(PROBABILITIES if name in _PROBABILITIES else LOGITS)
+    return kinds
+
+
+def _op_name(model: Any, op: Any) -> str:
+    code = model.OperatorCodes(op.OpcodeIndex())
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    return _OPS.get(number, "")
