@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfnas.errors import ExportError
+from tfnas.export.runtime import delegate_fault
 from tfnas.export.runtime import open_interpreter
 
 
@@ -19,7 +20,8 @@ def describe(blob: bytes) -> dict[str, Any]:
         A dict of `size_bytes`; `ops`, op name to how often it occurs, most
         frequent first; `tensor_dtypes`, the same for the tensors; and
         `delegate_nodes`, the number of pieces that XNNPACK runs: 1 if the
-        whole model is one piece.
+        whole model is one piece. Where it refuses the model, which then runs
+        without, `delegate_error` says why.
 
     Raises:
         ArtifactError: if the bytes are no such model.
@@ -27,12 +29,15 @@ def describe(blob: bytes) -> dict[str, Any]:
     plain = open_interpreter(blob, delegate=False)
     delegated = _count(op["op_name"] for op in list_ops(open_interpreter(blob)))
     dtypes = (np.dtype(t["dtype"]).name for t in plain.get_tensor_details())
-    return {
+    described = {
         "size_bytes": len(blob),
         "ops": _count(op["op_name"] for op in list_ops(plain)),
         "tensor_dtypes": _count(dtypes),
         "delegate_nodes": delegated.get("DELEGATE", 0),
     }
+    if not described["delegate_nodes"] and (fault := delegate_fault(blob)):
+        described["delegate_error"] = fault
+    return described
 
 
 def require_int8(blob: bytes, float_io: bool = False) -> None:

@@ -15,18 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
-from tfnas.export.classifiers import dequantize
-from tfnas.export.classifiers import quantize
-from tfnas.export.inspection import list_ops
+from tfnas.export.file_tensors import FileTensors
+from tfnas.export.file_tensors import in_batches
 from tfnas.export.reference import Reference
-from tfnas.export.runtime import named_outputs
-from tfnas.export.runtime import open_interpreter
+from tfnas.export.reference import reference_for
 from tfnas.export.tflite import to_tflite
 
 _CONVERTS = ("QUANTIZE", "DEQUANTIZE")
-_QUANTIZED = ("int8", "int16", "uint8")
 # Two ways to the same float32 differ by less, relatively. The narrow ones come
 # first: an untrained batch norm changes a tensor by 5e-4.
 _SAME = (1e-5, 1e-4, 1e-3)
@@ -107,114 +103,28 @@ def compare_layers(
         The errors, and how many operators could not be compared.
 
     Raises:
-        ConfigError: If there are no images.
-        ExportError: If the file is of another model or image.
+        ConfigError: If there are no images, or of another shape.
+        ExportError: If the file takes other images than the model.
     """
-    if not len(images):
-        raise ConfigError("Expected images to compare on. Received: none")
-    size = images.shape[1:3]
-    file, reference = _File(blob), Reference(model, size)
+    reference = reference_for(model, images)
+    file, size = FileTensors(blob), images.shape[1:3]
     if file.batch != reference.batch or file.shape != images.shape[1:]:
         raise ExportError(
             f"Expected a file of images {images.shape[1:]}, "
             f"{reference.batch} at a time. Received: {file.shape}, "
             f"{file.batch} at a time"
         )
-    batches = _batches(images, file.batch)
+    batches = in_batches(images, file.batch)
     if file.of_toolkit:
         truth = _match_toolkit(file, reference)
     else:
-        float_file = _File(float32 or to_tflite(model, image_size=size))
+        float_file = FileTensors(float32 or to_tflite(model, image_size=size))
         truth = _match(file, float_file, reference, batches[0])
     truth.update(_match_outputs(file, reference))
     return _compare(file, reference, truth, batches)
 
 
-def _batches(images: np.ndarray, batch: int) -> list[np.ndarray]:
-    """Returns images in whole batches, the last filled from the start."""
-    whole = -(-len(images) // batch) * batch
-    filled = np.take(images, range(whole), axis=0, mode="wrap")
-    return np.split(filled, whole // batch)
-
-
-class _File:
-    """A `.tflite` of which every tensor can be seen.
-
-    Attributes:
-        ops: Its operators in the order they run.
-        batch: How many images it takes at once.
-        shape: `(height, width, channels)` of an image.
-        given: Index of the image.
-        outputs: Name of each output to its index.
-    """
-
-    def __init__(self, blob: bytes):
-        self._interpreter = open_interpreter(
-            blob, delegate=False, keep_tensors=True
-        )
-        self.ops = list_ops(self._interpreter)
-        details = self._interpreter.get_tensor_details()
-        self._details = {int(t["index"]): t for t in details}
-        (image,) = self._interpreter.get_input_details()
-        self.given = int(image["index"])
-        self.batch, *shape = (int(n) for n in image["shape"])
-        self.shape = tuple(shape)
-        self.outputs = named_outputs(self._interpreter)
-
-    @property
-    def of_toolkit(self) -> bool:
-        """Whether the optimization toolkit made the network."""
-        return any(
-            scope.startswith("quant_")
-            for index in self.computed
-            for scope in self.name(index).replace(";", "/").split("/")
-        )
-
-    @property
-    def computed(self) -> list[int]:
-        """The tensors that hold numbers computed by an operator."""
-        return [
-            index
-            for op in self.ops
-            for index in self.results(op)
-        ]
-
-    def results(self, op: dict[str, Any]) -> list[int]:
-        """Returns the tensors of numbers that an operator computes."""
-        return [
-            int(index) for index in op["outputs"]
-            if self._holds_numbers(int(index))
-        ]
-
-    def _holds_numbers(self, index: int) -> bool:
-        if index not in self._details:
-            return False
-        details = self._details[index]
-        name = np.dtype(details["dtype"]).name
-        scale, _ = details["quantization"]
-        return name == "float32" or (name in _QUANTIZED and scale > 0)
-
-    def name(self, index: int) -> str:
-        """Returns the name of a tensor."""
-        return self._details[index]["name"]
-
-    def run(self, images: np.ndarray) -> None:
-        """Computes all tensors for a batch of images."""
-        self._interpreter.set_tensor(
-            self.given, quantize(images, self._details[self.given])
-        )
-        self._interpreter.invoke()
-
-    def value(self, index: int) -> np.ndarray | None:
-        """Returns what a tensor holds; `None` if that was not kept."""
-        try:
-            values = self._interpreter.get_tensor(index)
-        except ValueError:
-            return None
-        return dequantize(values, self._details[index]).astype(np.float64)
-
-
-def _match_outputs(file: _File, reference: Reference) -> dict[int, str]:
+def _match_outputs(file: FileTensors, reference: Reference) -> dict[int, str]:
     """Returns the tensors of the outputs; these need no proof."""
     named = {
         index: reference.outputs[name]
@@ -234,7 +144,8 @@ def _match_outputs(file: _File, reference: Reference) -> dict[int, str]:
 
 
 def _match(
-    file: _File, float_file: _File, reference: Reference, images: np.ndarray
+    file: FileTensors, float_file: FileTensors, reference: Reference,
+    images: np.ndarray,
 ) -> dict[int, str]:
     """Returns the graph's tensor of each of the file's, where it has one."""
     proven = _prove(float_file, reference, images)
@@ -259,11 +170,11 @@ def _match(
     return found
 
 
-def _operators(file: _File) -> list[dict[str, Any]]:
+def _operators(file: FileTensors) -> list[dict[str, Any]]:
     return [op for op in file.ops if op["op_name"] not in _CONVERTS]
 
 
-def _keys(file: _File) -> dict[tuple[str, int], int]:
+def _keys(file: FileTensors) -> dict[tuple[str, int], int]:
     """Returns computed tensors by name, and a number where that is shared."""
     found: dict[tuple[str, int], int] = {}
     for op in _operators(file):
@@ -276,7 +187,7 @@ def _keys(file: _File) -> dict[tuple[str, int], int]:
 
 
 def _prove(
-    float_file: _File, reference: Reference, images: np.ndarray
+    float_file: FileTensors, reference: Reference, images: np.ndarray
 ) -> dict[int, str]:
     """Returns what each tensor of a float file is seen to be in the graph.
 
@@ -313,7 +224,7 @@ def _relative(got: np.ndarray, want: np.ndarray) -> float:
     return _ratio(*_energies(got, want))
 
 
-def _match_toolkit(file: _File, reference: Reference) -> dict[int, str]:
+def _match_toolkit(file: FileTensors, reference: Reference) -> dict[int, str]:
     """Returns the outputs of layers by the toolkit's names for these.
 
     Its network is a twin with weights of its own, in legacy Keras: only the
@@ -334,7 +245,7 @@ def _match_toolkit(file: _File, reference: Reference) -> dict[int, str]:
 
 
 def _compare(
-    file: _File, reference: Reference, truth: dict[int, str],
+    file: FileTensors, reference: Reference, truth: dict[int, str],
     batches: list[np.ndarray],
 ) -> LayerErrors:
     fetched = list(dict.fromkeys(truth.values()))
@@ -358,7 +269,7 @@ def _compare(
 
 
 def _listed(
-    file: _File, reference: Reference, truth: dict[int, str],
+    file: FileTensors, reference: Reference, truth: dict[int, str],
     relative: dict[int, float],
 ) -> LayerErrors:
     found, left_out = [], 0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfnas.errors import ConfigError
 from tfnas.export import tracing
 
 _NUMBERED = re.compile(r"(.+)_[0-9]+")
@@ -94,6 +95,28 @@ class Reference:
         while op.type == "Identity" and op.inputs:
             op = op.inputs[0].op
         return layer_path(self._model, op.name)
+
+
+def reference_for(model: Any, images: np.ndarray) -> Reference:
+    """Returns what a model computes for images of one size.
+
+    Raises:
+        ConfigError: If there are no images, or of another shape than the
+            model takes.
+        ExportError: See `Reference`.
+    """
+    if not len(images):
+        raise ConfigError("Expected images to compare on. Received: none")
+    image, shape = tracing.image_input(model), images.shape[1:]
+    wanted = (image.height, image.width, image.channels)
+    if len(shape) != 3 or any(
+        mine not in (None, n) for mine, n in zip(wanted, shape, strict=True)
+    ):
+        raise ConfigError(
+            f"The network takes images of shape {wanted}. "
+            f"Received: shape={shape}"
+        )
+    return Reference(model, shape[:2])
 
 
 def layer_path(model: Any, operation: str) -> str:

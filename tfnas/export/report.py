@@ -14,8 +14,9 @@ from tfnas.errors import ExportError
 from tfnas.export.classifiers import TFLiteClassifier
 from tfnas.export.evaluate import accuracy
 from tfnas.export.inspection import describe
-from tfnas.export.layer_error import layer_errors
+from tfnas.export.layer_error import compare_layers
 from tfnas.export.parity import parity
+from tfnas.export.tracing import reason_of
 
 FORMAT = "tfnas-export/1"
 _LAYER_IMAGES = 16
@@ -24,9 +25,12 @@ _WORST = 5
 
 def make_report(
     model: Any, float32: bytes, blob: bytes, images: np.ndarray,
-    test: Split | None = None,
+    test: Split | None = None, output: str | None = None,
 ) -> dict[str, Any]:
     """Compares a `.tflite` with the float network that it was made from.
+
+    A diagnosis that fails stops nothing: it is missing, and the report says
+    why.
 
     Args:
         model: The Keras model, as it was trained.
@@ -34,30 +38,54 @@ def make_report(
         blob: Content of the file to report on.
         images: Images to compare tensors on, normalised.
         test: The images to count right answers on, if there are any.
+        output: Name of the output that says the class, where there are
+            several.
 
     Returns:
         Plain JSON: sizes in bytes, as they are and compressed; accuracies and
         the drop in percentage points, if there are test images; the
-        difference of the logits; the operators; and the error of each layer
-        (see `LayerError`), in the order they run.
+        difference of the outputs; the operators; the error of each layer
+        (see `LayerError`), in the order they run; and how many operators
+        could not be compared. `accuracy_missing`, `parity_missing` and
+        `layers_missing` say in one line why there is none.
+
+    Raises:
+        ConfigError: If the test images do not fit the network.
     """
     described = describe(blob)
     sizes = {"float32": len(float32), "file": described.pop("size_bytes")}
     compressed = {
         "float32": len(zlib.compress(float32)), "file": len(zlib.compress(blob))
     }
-    return {
-        "format": FORMAT,
-        "size_bytes": sizes,
-        "compressed_bytes": compressed,
-        "accuracy": None if test is None else _accuracies(model, blob, test),
-        "parity": dataclasses.asdict(parity(model, blob, images)),
-        **described,
-        "layers": [
-            {**dataclasses.asdict(layer), "sqnr_db": layer.sqnr_db}
-            for layer in layer_errors(model, blob, images[:_LAYER_IMAGES])
-        ],
+    report = {
+        "format": FORMAT, "size_bytes": sizes, "compressed_bytes": compressed,
+        "accuracy": None, "parity": None, **described, "layers": [],
+        "layers_left_out": 0,
     }
+    if test is not None:
+        try:
+            report["accuracy"] = _accuracies(model, blob, test)
+        except ExportError as error:  # it is no classifier
+            report["accuracy_missing"] = reason_of(error)
+    try:
+        report["parity"] = dataclasses.asdict(
+            parity(model, blob, images, output)
+        )
+    except Exception as error:
+        report["parity_missing"] = reason_of(error)
+    try:
+        compared = compare_layers(
+            model, blob, images[:_LAYER_IMAGES], float32
+        )
+    except Exception as error:
+        report["layers_missing"] = reason_of(error)
+    else:
+        report["layers_left_out"] = compared.left_out
+        report["layers"] = [
+            {**dataclasses.asdict(layer), "sqnr_db": layer.sqnr_db}
+            for layer in compared.errors
+        ]
+    return report
 
 
 def _accuracies(model: Any, blob: bytes, test: Split) -> dict[str, Any]:
@@ -79,9 +107,16 @@ def check_drop(report: Mapping[str, Any], max_drop: float) -> None:
         max_drop: Percentage points that may be lost.
 
     Raises:
-        ExportError: when more was lost; the message has both accuracies.
+        ExportError: when more was lost, the message has both accuracies; or
+            when the report has none.
     """
     shares = report["accuracy"]
+    if shares is None:
+        reason = report.get("accuracy_missing", "no test images")
+        raise ExportError(
+            f"Expected an accuracy to judge a loss of {max_drop:g} points by. "
+            f"Received: none ({reason}); nothing is written"
+        )
     if shares["drop_points"] > max_drop:
         raise ExportError(
             f"Expected a loss of at most {max_drop:g} points of accuracy. "
@@ -117,11 +152,21 @@ def format_report(report: Mapping[str, Any]) -> str:
         f"{name:<11}{before:>14}{after:>14}  {note}".rstrip()
         for name, before, after, note in rows
     ]
+    for name in ("accuracy", "parity", "layers"):
+        if reason := report.get(f"{name}_missing"):
+            lines.append(f"no {name}: {reason}")
     worst = sorted(report["layers"], key=lambda row: -row["added"])[:_WORST]
-    lines.append("error of layers, relative; those that add most:")
-    lines += [
-        f"  {row['layer']:<40}{row['op']:<20}{row['relative_rmse']:>8.4f}"
-        f"  (adds {row['added']:.4f})"
-        for row in worst
-    ]
+    if worst:
+        lines.append("error of layers, relative; those that add most:")
+    lines += [_layer_line(row) for row in worst]
+    if left_out := report.get("layers_left_out"):
+        lines.append(f"  ({left_out} operators are no layer's output)")
     return "\n".join(lines)
+
+
+def _layer_line(row: Mapping[str, Any]) -> str:
+    name = " + ".join([*row.get("fused", ()), row["layer"]])
+    return (
+        f"  {name:<40} {row['op']:<20}{row['relative_rmse']:>8.4f}"
+        f"  (adds {row['added']:.4f})"
+    )

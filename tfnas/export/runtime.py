@@ -20,31 +20,49 @@ def open_interpreter(
     Args:
         blob: content of a `.tflite` file.
         source: its name, for error messages.
-        delegate: whether XNNPACK runs what it can, as on a phone; without it
-            the interpreter shows the ops exactly as they are in the file.
+        delegate: whether XNNPACK runs what it can, as on a phone, and nothing
+            where it refuses the model (see `delegate_fault`); without it the
+            interpreter shows the ops exactly as they are in the file.
         threads: how many of them run the model.
         keep_tensors: whether tensors between the ops can be read after a run.
 
     Raises:
         ArtifactError: if the bytes are no model that this runtime can run.
     """
-    resolver = OpResolverType.BUILTIN
-    if not delegate:
-        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    resolvers = [OpResolverType.BUILTIN, plain] if delegate else [plain]
+    for resolver in resolvers:
+        try:
+            return _open(blob, resolver, threads, keep_tensors)
+        except (RuntimeError, ValueError) as error:
+            fault = error
+    raise ArtifactError(
+        f"{source}: expected a whole .tflite model. "
+        f"Received: {len(blob)} bytes ({fault})"
+    ) from fault
+
+
+def delegate_fault(blob: bytes) -> str | None:
+    """Returns why XNNPACK refuses a model; `None` if it does not."""
     try:
-        with quiet():
-            interpreter = Interpreter(
-                model_content=blob,
-                experimental_op_resolver_type=resolver,
-                num_threads=threads,
-                experimental_preserve_all_tensors=keep_tensors,
-            )
-            interpreter.allocate_tensors()
+        _open(blob, OpResolverType.BUILTIN)
     except (RuntimeError, ValueError) as error:
-        raise ArtifactError(
-            f"{source}: expected a whole .tflite model. "
-            f"Received: {len(blob)} bytes ({error})"
-        ) from error
+        return str(error).strip()
+    return None
+
+
+def _open(
+    blob: bytes, resolver: OpResolverType, threads: int = 1,
+    keep_tensors: bool = False,
+) -> Interpreter:
+    with quiet():
+        interpreter = Interpreter(
+            model_content=blob,
+            experimental_op_resolver_type=resolver,
+            num_threads=threads,
+            experimental_preserve_all_tensors=keep_tensors,
+        )
+        interpreter.allocate_tensors()
     return interpreter
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnas.errors import ExportError
+from tfnas.errors import TfnasError
 
 # What the signature of a file calls the image and the output of a model that
 # has one.
@@ -186,7 +187,7 @@ def float32_copy(model: Any, source: str = "model") -> Any:
     except Exception as error:  # whatever the layers of others may raise
         raise ExportError(
             f"{source}: expected a model that can be rebuilt in float32. "
-            f"Received: {_one_line(error)}"
+            f"Received: {reason_of(error)}"
         ) from error
     if dtype in _INTEGERS:
         _check_copy(model, copy, _SAME_HALF if halves else _SAME, source)
@@ -291,8 +292,11 @@ def _numbers(outputs: Any) -> np.ndarray:
     return np.concatenate([_as_float32(tensor).ravel() for tensor in tensors])
 
 
-def _one_line(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Returns in one line what went wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, TfnasError):
+        return " ".join(lines)
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
@@ -370,5 +374,5 @@ def trace(model: Any, size: tuple[int, int] | None = None) -> Any:
     except Exception as error:  # whatever the layers of others may raise
         raise ExportError(
             f"model: expected one that runs on {shape} as a graph. Received: "
-            f"{_one_line(error)}"
+            f"{reason_of(error)}"
         ) from error
