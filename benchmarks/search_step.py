@@ -42,7 +42,7 @@ def make_split(images):
     pixels = rng.integers(0, 255, (images, size, size, 3), np.uint8)
     return Split(
         Pixels(pixels), rng.integers(0, CLASSES, images), np.arange(images),
-        size, (127.5,) * 3, (127.5,) * 3,
+        (size, size), (127.5,) * 3, (127.5,) * 3,
     )
 
 

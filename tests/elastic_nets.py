@@ -60,5 +60,5 @@ def split(examples, seed=0, side=16, classes=4):
     pixels = rng.integers(0, 255, (examples, side, side, 3), np.uint8)
     return Split(
         Pixels(pixels), np.arange(examples) % classes, np.arange(examples),
-        side, (127.5,) * 3, (64.0,) * 3,
+        (side, side), (127.5,) * 3, (64.0,) * 3,
     )

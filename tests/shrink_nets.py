@@ -43,6 +43,6 @@ def split(number, seed=0):
     noise = rng.integers(-40, 40, (number, 8, 8, 3))
     pixels = (colours[labels] + noise).astype(np.uint8)
     return Split(
-        Pixels(pixels), labels, np.arange(number), 8, (127.5,) * 3,
-        (64.0,) * 3,
+        Pixels(pixels), labels, np.arange(number), (8, 8),
+        (127.5,) * 3, (64.0,) * 3,
     )

@@ -30,8 +30,6 @@ PathLike = str | os.PathLike[str]
 MAX_JSON_BYTES = 64 << 20
 MAX_NPZ_BYTES = 4 << 30
 
-_ABSENT = object()
-
 # All that numpy and zipfile raise on damaged archives.
 _NPZ_ERRORS = (
     OSError,
@@ -288,7 +286,8 @@ def claim_workdir(
     """Makes a workdir the one of `config`, or checks that it is.
 
     The first caller's settings stay in `config.json`; the same command again
-    finds its own workdir and goes on.
+    finds its own workdir and goes on. A field that is null counts as absent:
+    a workdir made before there was such a field goes on.
 
     Args:
         workdir: the folder, made if there is none.
@@ -314,7 +313,7 @@ def claim_workdir(
         f"{field}: {theirs.get(field, 'absent')} there, "
         f"{ours.get(field, 'absent')} here"
         for field in sorted(theirs.keys() | ours.keys())
-        if theirs.get(field, _ABSENT) != ours.get(field, _ABSENT)
+        if theirs.get(field) != ours.get(field)
     ]
     if differing:
         raise ConfigError(

@@ -101,7 +101,7 @@ def _crops_of_places(draws, word, height, width, size):
     where[..., 1] = np.arange(width)
     words, image = augment.parse(word), tf.constant(where)
     rows = tf.data.Dataset.from_tensor_slices(draws)
-    crops = rows.map(lambda row: augment.cut(image, row, words, size))
+    crops = rows.map(lambda row: augment.cut(image, row, words, (size,) * 2))
     out = np.stack(list(crops.as_numpy_iterator()))
     # The middles of two pixels that the borders cannot touch.
     steps = size - 9
@@ -155,7 +155,7 @@ def test_resized_crop_that_never_fits_takes_a_square():
     strip = np.zeros((10, 100, 3), np.uint8)
     strip[:, 90:] = 255
     words = augment.parse("resized_crop")
-    out = augment.cut(tf.constant(strip), tf.constant(row), words, 32)
+    out = augment.cut(tf.constant(strip), tf.constant(row), words, (32, 32))
     assert np.all(out.numpy() == 255)
 
 
@@ -163,7 +163,7 @@ def test_resized_crop_that_never_fits_takes_a_square():
 def test_resizing_equals_pillow(side):
     small = Image.fromarray(_random_images(1, 10)[0])
     image = small.resize((side, side), Image.Resampling.BICUBIC)
-    out = augment.resize(tf.constant(np.asarray(image)), 32)
+    out = augment.resize(tf.constant(np.asarray(image)), (32, 32))
     expected = image.resize((32, 32), Image.Resampling.BILINEAR)
     assert np.abs(out - np.asarray(expected, float)).max() < 1.01
 

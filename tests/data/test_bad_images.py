@@ -12,7 +12,7 @@ from PIL import ImageChops
 from tests.data import record_files
 from tfnas import data
 from tfnas.data import augment as augmentation
-from tfnas.data import checking
+from tfnas.data import decoding
 from tfnas.data import pipeline
 from tfnas.errors import ArtifactError
 
@@ -70,14 +70,19 @@ READ = {
         lambda file: Image.open(file).convert("RGB"),
     ),
     "png_named.jpg": (PNG, Image.open),
+    "animated.gif.jpg": (
+        _file(_noise().quantize(64), "GIF", **_frames()),
+        lambda file: Image.open(file).convert("RGB"),
+    ),
+    "picture.webp.png": (_file(_noise(), "WEBP"), Image.open),
 }
 
 # File and what it is said to be.
 REFUSED = {
     "empty.jpg": (b"", "empty"),
-    "animated.gif.jpg": (_file(_noise(), "GIF", **_frames()), "b'GIF"),
-    "picture.webp.png": (_file(_noise(), "WEBP"), "neither JPEG nor PNG"),
-    "text.jpg": (b"<html>not found</html>", "neither JPEG nor PNG"),
+    "half.gif.jpg": (_file(_noise(), "GIF")[:900], "damaged"),
+    "half.webp": (_file(_noise(), "WEBP")[:300], "damaged"),
+    "text.jpg": (b"<html>not found</html>", "no picture that can be read"),
     "header_only.jpg": (JPEG[:3], "form of JPEG, 3 bytes"),
     "half.jpg": (JPEG[: len(JPEG) // 2], "damaged"),
     "half.png": (PNG[: len(PNG) // 2], "damaged"),
@@ -108,7 +113,7 @@ def _middle(image):
 @pytest.mark.parametrize("name", READ)
 def test_unusual_image_is_read_as_it_looks(folder, name):
     content, truth = READ[name]
-    assert checking.problem(content) is None
+    assert decoding.look(content) == (None, 1)
     (folder / "val" / "ant" / "0.png").unlink()
     (folder / "val" / "ant" / name).write_bytes(content)
     config = {
@@ -139,7 +144,7 @@ def test_image_of_far_too_many_pixels_is_refused_undecoded():
     size = (60_000).to_bytes(4, "big")
     header = PNG[:16] + size + size + PNG[24:29]
     crc = zlib.crc32(header[12:29]).to_bytes(4, "big")
-    assert "pixels" in checking.problem(header + crc + PNG[33:])
+    assert "pixels" in decoding.look(header + crc + PNG[33:])[0]
 
 
 @pytest.mark.parametrize("augment", ["none", "resized_crop+flip"])
@@ -176,7 +181,8 @@ def test_bad_images_in_records_are_named_and_skipped(tmp_path, caplog):
     assert images.shape == (4, 32, 32, 3) and labels.tolist() == [0, 1, 1, 1]
     assert "2 unreadable" in caplog.text
     assert "train-0:2: damaged" in caplog.text
-    assert "train-0:4: neither JPEG nor PNG" in caplog.text
+    assert "train-0:4: no picture that can be read" in caplog.text
+    assert "starts with b'GIF89a'" in caplog.text
 
 
 def test_too_many_bad_images_in_records_are_an_error(tmp_path):

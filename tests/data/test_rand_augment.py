@@ -22,7 +22,7 @@ def image():
 
 @pytest.fixture(scope="module")
 def operation():
-    made = rand_augment.make(SIZE)
+    made = rand_augment.make((SIZE, SIZE, 3))
 
     def run(image, name, sign=1.0):
         pixels = tf.constant(np.asarray(image, np.float32))

@@ -202,11 +202,11 @@ def test_class_with_one_image_cannot_be_split(folder):
 
 def test_class_lists_are_read_and_checked(tmp_path):
     path = tmp_path / "classes.txt"
-    path.write_text("# mine\ncat\n\nant  # small\n")
-    assert split_list.read_classes(str(path)) == ("cat", "ant")
-    for text in ("", "cat\n", "cat\ncat\nant\n"):
+    path.write_bytes(b"\xef\xbb\xbfcat\r\nC# minor\r\n\r\n")
+    assert split_list.read_classes(str(path)) == ("cat", "C# minor")
+    for text in ("", "cat\n", "cat\ncat\nant\n", "cat\n\nant\n"):
         path.write_text(text)
-        with pytest.raises(ArtifactError, match="at least 2 classes"):
+        with pytest.raises(ArtifactError, match="classes.txt: expected"):
             split_list.read_classes(str(path))
 
 

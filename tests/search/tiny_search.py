@@ -20,8 +20,8 @@ def make_split(number, space, seed=0):
     pixels = rng.integers(0, 255, (number, size, size, 3), np.uint8)
     labels = np.arange(number) % space.classes
     return Split(
-        Pixels(pixels), labels, np.arange(number), size, (127.5,) * 3,
-        (64.0,) * 3,
+        Pixels(pixels), labels, np.arange(number), (size, size),
+        (127.5,) * 3, (64.0,) * 3,
     )
 
 

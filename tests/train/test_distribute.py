@@ -90,8 +90,8 @@ def noise(examples, seed):
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 255, (examples, 32, 32, 3), np.uint8)
     return Split(
-        Pixels(pixels), np.arange(examples) % 10, np.arange(examples), 32,
-        (127.5,) * 3, (127.5,) * 3,
+        Pixels(pixels), np.arange(examples) % 10, np.arange(examples),
+        (32, 32), (127.5,) * 3, (127.5,) * 3,
     )
 
 

@@ -24,7 +24,7 @@ def split(examples):
     pixels = 60 * labels + rng.integers(0, 20, examples)
     return Split(
         Pixels(pixels.astype(np.uint8)[:, None, None, None]), labels,
-        np.arange(examples), 1, (100.0,) * 3, (50.0,) * 3,
+        np.arange(examples), (1, 1), (100.0,) * 3, (50.0,) * 3,
     )
 
 

@@ -52,6 +52,9 @@ def define_config(required: bool = True) -> flags.FlagHolder:
 def load(spec: str) -> config_dict.ConfigDict:
     """Returns the locked config that `--config=spec` gives, not overridden.
 
+    Fields of its section `data` that it leaves out are there and null, so that
+    each can be set by its flag.
+
     Args:
         spec: a path or a name, with `:variant` or without.
 
@@ -61,7 +64,7 @@ def load(spec: str) -> config_dict.ConfigDict:
     name, *variant = spec.split(":", 1)
     path = find(name)
     try:
-        config = _get_config(path, *variant).lock()
+        config = _get_config(path, *variant)
     except ConfigError:
         raise
     except Exception as error:  # the file is the user's own program
@@ -71,7 +74,28 @@ def load(spec: str) -> config_dict.ConfigDict:
         raise ConfigError(
             f"{place}: {type(error).__name__}: {error}"
         ) from error
-    return config
+    _fill_in(config, path)
+    return config.lock()
+
+
+def _fill_in(config: config_dict.ConfigDict, path: pathlib.Path) -> None:
+    """Gives the section `data` all its fields, each of a type flags can set."""
+    from tfnas.data import fields
+
+    section = config.get("data")
+    if not isinstance(section, config_dict.ConfigDict):
+        return
+    try:
+        fields.check_names(section)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    with section.unlocked():
+        for name, field in fields.of(section.get("name")).items():
+            if name not in section or section.get_type(name) is type(None):
+                section[name] = config_dict.placeholder(field.kind)
+            elif field.kind is object:
+                # In its place: other fields of the config may refer to it.
+                section.get_ref(name)._field_type = object
 
 
 def _get_config(path: pathlib.Path, *variant: str) -> config_dict.ConfigDict:

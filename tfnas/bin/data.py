@@ -143,6 +143,7 @@ def _split() -> None:
 
 def _pack() -> None:
     from tfnas import data
+    from tfnas.data import fields
     from tfnas.data import packing
 
     config = {
@@ -150,7 +151,7 @@ def _pack() -> None:
         "split_list": _SPLIT_LIST.value,
         "max_bad": _MAX_BAD.value,
     }
-    names, halves = packing.halves(data.find(config), config)
+    names, halves = packing.halves(data.find(config), fields.read(config))
     packed = packing.pack(
         _OUTPUT.value, _DATA.value, names, halves, _IMAGES_PER_FILE.value
     )

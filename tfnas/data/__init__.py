@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from tfnas.data import channels
+from tfnas.data import fields
+from tfnas.data import files
 from tfnas.data import folders
 from tfnas.data import records
 from tfnas.data import sources
 from tfnas.data import split_list
 from tfnas.data.dataset import Dataset
 from tfnas.data.dataset import Split
+from tfnas.data.fields import Settings
 from tfnas.data.images import Part
+from tfnas.data.images import Pixels
 from tfnas.data.images import Source
 from tfnas.data.split_list import SplitList
 from tfnas.data.text import Text
@@ -35,11 +40,10 @@ __all__ = [
     "load_text",
 ]
 
-_IMAGE_SIZE = 32
-_MIN_IMAGE_SIZE = 8  # spaces say what more they need
+_LISTED = 5
 
 # What a name, or what stands before its colon, is read by.
-_SOURCES: dict[str, Callable[[str, Mapping[str, Any]], Source]] = {
+_SOURCES: dict[str, Callable[[str, Settings], Source]] = {
     "digits": sources.digits,
     "cifar10": sources.cifar,
     "cifar100": sources.cifar,
@@ -58,7 +62,9 @@ def load(config: Mapping[str, Any]) -> Dataset:
         config: a dict or ConfigDict with
             `name`: "digits", "cifar10", "cifar100", "folder:<dir>",
                 "npz:<file>", "webp:<dir>", "tfrecord:<glob>" or "tfds:<name>";
-            `image_size` (32): height and width that the network sees;
+            `image_size` (32): height and width that the network sees, one
+                number for both or two;
+            `channels` (3): 1 for grey, 3 for RGB, 4 for RGB and opacity;
             `classes` (null): use only that many classes, the first ones, or
                 with `class_seed` (null) some drawn with that seed;
             `limit_train`, `limit_test` (null): use at most that many images,
@@ -71,8 +77,10 @@ def load(config: Mapping[str, Any]) -> Dataset:
             `max_bad` (10): how many unreadable images of the training and of
                 the test half are skipped before that is an error;
             `check_images` (true): whether to look for those first, which
-                decodes every JPEG or PNG once. Without it an unreadable image
-                ends the training that meets it.
+                decodes every image once. Without it an unreadable image ends
+                the training that meets it;
+            `exif_rotation` (true): whether to turn images as their EXIF data
+                say.
 
     Returns:
         The data set. Folders and record files are read while it is used.
@@ -81,39 +89,46 @@ def load(config: Mapping[str, Any]) -> Dataset:
         ConfigError: if a field is wrong or names something that is not there.
         ArtifactError: if the files are not what they should be.
     """
-    size = config.get("image_size", _IMAGE_SIZE)
-    if size < _MIN_IMAGE_SIZE:
-        raise ConfigError(
-            f"`image_size` must be at least {_MIN_IMAGE_SIZE}. "
-            f"Received: image_size={size}"
+    settings = fields.read(config)
+    source = _find(settings)
+    kept, located = split_list.choose(source, settings)
+    mean, std = (
+        fields.per_channel(
+            getattr(settings, field), field,
+            channels.statistics(getattr(source, field), settings.channels),
         )
-    source = find(config)
-    kept, located = split_list.choose(source, config)
-    mean = _per_channel(config, "mean", source.mean)
-    std = _per_channel(config, "std", source.std)
+        for field in ("mean", "std")
+    )
 
     def split(half: str, part: Part, listed=None) -> tuple[Split, np.ndarray]:
-        _check_range(config["name"], half, part.labels, len(source.class_names))
-        picks = split_list.pick(part, kept, listed, config.get(f"limit_{half}"))
+        _check_range(settings.name, half, part.labels, len(source.class_names))
+        limit = getattr(settings, f"limit_{half}")
+        picks = split_list.pick(part, kept, listed, limit)
+        needed = _needed(half, source, kept, part.labels[picks], limit)
+        _check_there(settings.name, half, source, needed, part.labels[picks])
         images, picks = part.read(picks)
+        _check_there(settings.name, half, source, needed, part.labels[picks])
+        if isinstance(images, Pixels):
+            images = Pixels(channels.of_array(images.array, settings.channels))
         labels = np.searchsorted(kept, part.labels[picks])
         whole = np.arange(len(labels))
-        return Split(images, labels, whole, size, mean, std), picks
+        return Split(
+            images, labels, whole, settings.image_size, mean, std,
+            settings.exif_rotation,
+        ), picks
 
     train, picks = split("train", source.train, located)
     test, _ = split("test", source.test)
-    dataset = Dataset(
-        name=config["name"],
+    return Dataset(
+        name=settings.name,
         class_names=tuple(source.class_names[label] for label in kept),
-        image_shape=(size, size, 3),
+        image_shape=(*settings.image_size, settings.channels),
         train=train,
         test=test,
         mean=mean,
         std=std,
         parts=None if located is None else _parts(train, picks, located),
     )
-    _check_not_empty(dataset)
-    return dataset
 
 
 def _parts(
@@ -139,13 +154,20 @@ def _parts(
 
 
 def find(config: Mapping[str, Any]) -> Source:
-    """Returns the set that `config["name"]` names, before images are read.
+    """Returns the set that a config names, before images are read.
+
+    Args:
+        config: as for `load`.
 
     Raises:
         ConfigError: if there is no such set.
         ArtifactError: if its files are not what they should be.
     """
-    name = config["name"]
+    return _find(fields.read(config))
+
+
+def _find(settings: Settings) -> Source:
+    name = settings.name
     scheme, colon, where = name.partition(":")
     if is_text(name):
         raise ConfigError(
@@ -157,7 +179,7 @@ def find(config: Mapping[str, Any]) -> Source:
             f"`name` must be one of {', '.join(_SOURCES)}, with a file or "
             f"name after a colon. Received: name={name}"
         )
-    source = _SOURCES[scheme + colon](where, config)
+    source = _SOURCES[scheme + colon](where, settings)
     if len(source.class_names) < 2:
         raise ArtifactError(
             f"{name}: expected at least 2 classes. "
@@ -175,29 +197,42 @@ def _check_range(name: str, half: str, labels: np.ndarray, classes: int):
         )
 
 
-def _check_not_empty(dataset: Dataset) -> None:
-    missing = set(range(dataset.classes)) - set(dataset.train.labels)
-    if missing:
-        names = ", ".join(dataset.class_names[i] for i in sorted(missing))
-        raise ArtifactError(
-            f"{dataset.name}: expected training images of every class. "
-            f"Received: {len(dataset.train)} images, none of {names}"
-        )
-    if not len(dataset.test):
-        raise ArtifactError(
-            f"{dataset.name}: expected test images. Received: none"
-        )
+def _needed(
+    half: str,
+    source: Source,
+    kept: np.ndarray,
+    labels: np.ndarray,
+    limit: int | None,
+) -> np.ndarray:
+    """Returns the labels of which a half must have an image.
+
+    Args:
+        half: "train" or "test".
+        source: the set.
+        kept: labels of the classes that are used.
+        labels: of the images that are wanted.
+        limit: how many are wanted at most; fewer than classes leave some out.
+    """
+    if half == "train":
+        return kept
+    if not source.all_tested:
+        return kept[:0]
+    return kept if limit is None or limit >= len(kept) else np.unique(labels)
 
 
-def _per_channel(
-    config: Mapping[str, Any], field: str, default: tuple[float, ...]
-) -> tuple[float, ...]:
-    value = config.get(field)
-    values = np.ravel(default if value is None else value)
-    if len(values) not in (1, 3) or (field == "std" and np.any(values <= 0)):
-        raise ConfigError(
-            f"`{field}` must be a number or one for each of 3 channels"
-            f"{', above 0' if field == 'std' else ''}. "
-            f"Received: {field}={value}"
-        )
-    return tuple(float(v) for v in np.broadcast_to(values, 3))
+def _check_there(
+    name: str, half: str, source: Source, needed: np.ndarray, found: np.ndarray
+) -> None:
+    missing = np.setdiff1d(needed, found)
+    if not len(missing) and len(found):
+        return
+    names = [source.class_names[label] for label in missing]
+    shown = ", ".join(names[:_LISTED]) + ", ..." * (len(names) > _LISTED)
+    where = files.printable(name)
+    word = "training" if half == "train" else "test"
+    of_every = " of every class" if len(missing) else ""
+    raise ArtifactError(
+        f"{where}: expected {word} images{of_every}. Received: "
+        + (f"{len(found)} images, none of {shown}" if names else "none")
+        + (f"; {source.remark}" if source.remark else "")
+    )

@@ -15,8 +15,9 @@ from tfnas.data import colour
 from tfnas.data import rand_augment
 from tfnas.errors import ConfigError
 
-# A crop is height, width, draws, size -> top, left, height, width.
+# Top, left, height and width.
 Box = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
+Size = tuple[int, int]  # height and width that the network sees
 
 # Columns of a row of draws.
 _ATTEMPTS = 5
@@ -34,6 +35,7 @@ _ERASE = slice(_HUE + 1, _HUE + 1 + colour.ERASE_DRAWS)
 _RAND = slice(_ERASE.stop, _ERASE.stop + rand_augment.DRAWS)
 DRAWS = _RAND.stop
 _LATER = {"hue", "erase", "randaugment"}
+_COLOURS = {"jitter", "hue"}
 
 _LOG_RATIO = math.log(4 / 3)
 # Side of an image of ImageNet, and what its shorter side is scaled to first.
@@ -48,7 +50,7 @@ def parse(text: str) -> frozenset[str]:
             `resized_crop`: a random part of 0.08 to 1 of the area, with an
                 aspect ratio of 3/4 to 4/3, resized (DenseNAS, ProxylessNAS);
             `large_crop`: the same of 0.75 to 1 of the area (ShrinkCNN);
-            `scale_crop`: a random square with the size of the network, after
+            `scale_crop`: a random part with the size of the network, after
                 scaling the shorter side to 256/224 to 480/224 of that size
                 (DenseNAS' alternative);
             `random_crop`: the same with 256/224 always (DenseNAS' weak
@@ -64,6 +66,8 @@ def parse(text: str) -> frozenset[str]:
                 the strong colour distortion of ProxylessNAS;
             `erase`: one time in two, a rectangle of 0.02 to 0.4 of the area
                 becomes noise (ShrinkCNN).
+            Grey has no saturation and no hue: those leave it as it is.
+            Opacity follows where pixels go, and nothing else changes it.
 
     Raises:
         ConfigError: if a word is unknown or two crops are asked for.
@@ -104,38 +108,56 @@ def box(
     width: tf.Tensor,
     draws: tf.Tensor,
     words: frozenset[str],
+    size: Size,
 ) -> Box:
     """Returns which part of an image is resized to the network's size.
 
-    Without a crop of `words` that is the square in the middle with 7/8 of the
-    shorter side (224 of 256, as usual).
+    Without a crop of `words` that is the middle of the image: 7/8 (224 of 256,
+    as usual) of the largest part with the network's aspect ratio, which is a
+    square for a square network.
 
     Args:
         height: of the image.
         width: of the image.
         draws: row of `DRAWS` numbers.
         words: see `parse`.
+        size: of the network.
 
     Returns:
         Top, left, height and width, each an integer.
     """
     for word in words & set(_BOXES):
-        return _BOXES[word](height, width, draws)
-    side = tf.maximum(tf.minimum(height, width) * 7 // 8, 1)
-    return (height - side) // 2, (width - side) // 2, side, side
+        return _BOXES[word](height, width, draws, size)
+    tall, wide = _largest(height * 7 // 8, width * 7 // 8, size)
+    return (height - tall) // 2, (width - wide) // 2, tall, wide
+
+
+def _largest(height, width, size: Size) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the largest sides within an image, in the network's ratio."""
+    if size[0] == size[1]:
+        side = tf.maximum(tf.minimum(height, width), 1)
+        return side, side
+    height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
+    tall = tf.minimum(height, (2 * width * size[0] + size[1]) // (2 * size[1]))
+    wide = tf.minimum(width, (2 * height * size[1] + size[0]) // (2 * size[0]))
+    return tuple(
+        tf.cast(tf.maximum(side, 1), tf.int32) for side in (tall, wide)
+    )
 
 
 def _area_box(least: float) -> Callable[..., Box]:
-    def crop(height, width, draws):
+    def crop(height, width, draws, size):
         area = tf.cast(height * width, tf.float32)
         area *= least + (1 - least) * draws[_AREA]
         ratio = tf.exp((2 * draws[_RATIO] - 1) * _LOG_RATIO)
+        if size[0] != size[1]:  # the network's ratio distorts nothing
+            ratio *= size[1] / size[0]
         # The first attempt that fits is taken; the last one always does.
-        square = tf.minimum(height, width)[None]
+        tall, wide = _largest(height, width, size)
         heights = tf.cast(tf.round(tf.sqrt(area / ratio)), tf.int32)
         widths = tf.cast(tf.round(tf.sqrt(area * ratio)), tf.int32)
-        heights = tf.maximum(tf.concat([heights, square], 0), 1)
-        widths = tf.maximum(tf.concat([widths, square], 0), 1)
+        heights = tf.maximum(tf.concat([heights, tall[None]], 0), 1)
+        widths = tf.maximum(tf.concat([widths, wide[None]], 0), 1)
         fits = (heights <= height) & (widths <= width)
         first = tf.argmax(tf.cast(fits, tf.int32))
         return _somewhere(height, width, heights[first], widths[first], draws)
@@ -143,13 +165,20 @@ def _area_box(least: float) -> Callable[..., Box]:
     return crop
 
 
-def _square_box(least: int, most: int) -> Callable[..., Box]:
-    def crop(height, width, draws):
+def _scaled_box(least: int, most: int) -> Callable[..., Box]:
+    def crop(height, width, draws, size):
         scaled = least + (most - least) * draws[0]
-        shorter = tf.cast(tf.minimum(height, width), tf.float32)
-        side = tf.cast(tf.round(shorter * _SIDE / scaled), tf.int32)
-        side = tf.maximum(side, 1)
-        return _somewhere(height, width, side, side, draws)
+        tall, wide = (
+            tf.maximum(
+                tf.cast(
+                    tf.round(tf.cast(side, tf.float32) * _SIDE / scaled),
+                    tf.int32,
+                ),
+                1,
+            )
+            for side in _largest(height, width, size)
+        )
+        return _somewhere(height, width, tall, wide, draws)
 
     return crop
 
@@ -163,34 +192,34 @@ def _somewhere(height, width, crop_height, crop_width, draws) -> Box:
 _BOXES = {
     "resized_crop": _area_box(0.08),
     "large_crop": _area_box(0.75),
-    "scale_crop": _square_box(*_SCALED),
-    "random_crop": _square_box(_SHORTER, _SHORTER),
+    "scale_crop": _scaled_box(*_SCALED),
+    "random_crop": _scaled_box(_SHORTER, _SHORTER),
 }
 CROPS = (*_BOXES, "pad_crop")
 WORDS = (*CROPS, "flip", "randaugment", "jitter", "hue", "erase")
 
 
-def resize(image: tf.Tensor, size: int) -> tf.Tensor:
+def resize(image: tf.Tensor, size: Size) -> tf.Tensor:
     """Resizes an image, antialiased.
 
     Args:
         image: (height, width, channels).
-        size: height and width of the result.
+        size: of the result.
 
     Returns:
-        float32 (size, size, channels).
+        float32 (height, width, channels).
     """
     shape = tf.shape(image)
     # Where nothing shrinks both give the same, and this is 4 times as fast.
     return tf.cond(
-        (shape[0] <= size) & (shape[1] <= size),
-        lambda: tf.image.resize(image, (size, size)),
-        lambda: tf.image.resize(image, (size, size), antialias=True),
+        (shape[0] <= size[0]) & (shape[1] <= size[1]),
+        lambda: tf.image.resize(image, size),
+        lambda: tf.image.resize(image, size, antialias=True),
     )
 
 
 def cut(
-    image: tf.Tensor, draws: tf.Tensor, words: frozenset[str], size: int
+    image: tf.Tensor, draws: tf.Tensor, words: frozenset[str], size: Size
 ) -> tf.Tensor:
     """Resizes a part of an image; see `box`.
 
@@ -198,18 +227,18 @@ def cut(
         image: (height, width, channels).
         draws: row of `DRAWS` numbers.
         words: see `parse`.
-        size: height and width of the result.
+        size: of the result.
 
     Returns:
-        float32 (size, size, channels).
+        float32 (height, width, channels).
     """
     shape = tf.shape(image)
-    top, left, height, width = box(shape[0], shape[1], draws, words)
+    top, left, height, width = box(shape[0], shape[1], draws, words, size)
     return resize(image[top : top + height, left : left + width], size)
 
 
 def frame(
-    images: tf.Tensor, draws: tf.Tensor, words: frozenset[str], size: int
+    images: tf.Tensor, draws: tf.Tensor, words: frozenset[str], size: Size
 ) -> tf.Tensor:
     """Brings a batch from memory to the network's size.
 
@@ -217,21 +246,21 @@ def frame(
         images: uint8 (batch, height, width, channels).
         draws: (batch, DRAWS).
         words: see `parse`.
-        size: height and width of the result.
+        size: of the result.
 
     Returns:
-        (batch, size, size, channels): uint8 where nothing had to be resized.
+        (batch, height, width, channels): uint8 where nothing had to be resized.
     """
     channels = images.shape[-1]
     if words & set(_BOXES):
         return tf.map_fn(
             lambda pair: cut(pair[0], pair[1], words, size),
             (images, draws),
-            fn_output_signature=tf.TensorSpec((size, size, channels)),
+            fn_output_signature=tf.TensorSpec((*size, channels)),
         )
-    if images.shape[1:3] == (size, size):
+    if images.shape[1:3] == size:
         return images
-    return tf.image.resize(images, (size, size), antialias=True)
+    return tf.image.resize(images, size, antialias=True)
 
 
 def finish(
@@ -244,28 +273,32 @@ def finish(
     """Augments and normalises a batch that has the network's size.
 
     Args:
-        images: (batch, size, size, 1 or 3), from 0 to 255.
+        images: (batch, height, width, channels), from 0 to 255; one channel
+            becomes three where `mean` has three.
         draws: (batch, DRAWS).
         words: see `parse`.
         mean: per channel, on the 0 to 255 scale.
         std: per channel, on the 0 to 255 scale.
 
     Returns:
-        float32 (batch, size, size, 3).
+        float32 (batch, height, width, channels).
     """
     if "pad_crop" in words:
         images = _pad_crop(images, draws)
     if "flip" in words:
         images = _flip(images, draws[:, _FLIP] < 0.5)
-    if images.shape[-1] == 1:
+    channels = len(mean)
+    if images.shape[-1] == 1 and channels == 3:
         images = tf.image.grayscale_to_rgb(images)
     images = tf.cast(images, tf.float32)
     if "randaugment" in words:
         images = rand_augment.apply(images, draws[:, _RAND])
-    if "jitter" in words:
-        images = colour.jitter(images, draws[:, _JITTER])
-    if "hue" in words:
-        images = colour.hue(images, draws[:, _HUE])
+    if words & _COLOURS:
+        images = colour.apply(
+            images,
+            draws[:, _JITTER] if "jitter" in words else None,
+            draws[:, _HUE] if "hue" in words else None,
+        )
     if "erase" in words:
         images = colour.erase(images, draws[:, _ERASE])
     return (images - tf.constant(mean)) / tf.constant(std)
@@ -279,11 +312,15 @@ def _flip(images: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
 
 
 def _pad_crop(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    size = images.shape[1]
-    pad = size // 8
-    padded = tf.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    rows = _pick(draws[:, _TOP], 2 * pad + 1)[:, None] + tf.range(size)
-    columns = _pick(draws[:, _LEFT], 2 * pad + 1)[:, None] + tf.range(size)
+    sides = images.shape[1:3]
+    down, across = (side // 8 for side in sides)
+    padded = tf.pad(images, ((0, 0), (down, down), (across, across), (0, 0)))
+    rows, columns = (
+        _pick(draws[:, column], 2 * pad + 1)[:, None] + tf.range(side)
+        for column, pad, side in zip(
+            (_TOP, _LEFT), (down, across), sides, strict=True
+        )
+    )
     cropped = tf.gather(padded, rows, axis=1, batch_dims=1)
     return tf.gather(cropped, columns, axis=2, batch_dims=1)
 

@@ -1,50 +1,50 @@
 """Finding the unreadable images of a set before it is used."""
 
 import concurrent.futures
-import io
 from collections.abc import Callable
-from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tqdm
 from absl import logging
-from PIL import Image
 
+from tfnas.data import decoding
+from tfnas.data.fields import Settings
 from tfnas.errors import ArtifactError
 
-MAX_BAD = 10
 _LISTED = 20
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+
+# Takes the number of an image; returns what is wrong with it, or None, and its
+# `decoding.orientation`.
+Look = Callable[[int], tuple[str | None, int]]
 
 
 def readable(
     indices: np.ndarray,
-    read: Callable[[int], bytes],
+    look: Look,
     name: Callable[[int], str],
-    config: Mapping[str, Any],
-) -> np.ndarray:
-    """Decodes images once and returns the indices of those that can be.
+    settings: Settings,
+    where: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Looks at images once and returns those that can be read.
 
     Args:
         indices: of the images to look at.
-        read: takes an index and returns the image file.
+        look: at one of them.
         name: takes an index and returns what the image is called.
-        config: with `check_images` (true) and `max_bad` (10); see
-            `tfnas.data.load`.
+        settings: `max_bad` of them may be unreadable.
+        where: they all are, for the error message.
+
+    Returns:
+        The indices that are left, and the orientation of each.
 
     Raises:
-        ArtifactError: if more than `max_bad` cannot be decoded; the message
-            names them.
+        ArtifactError: if too many cannot be read; the message names them.
     """
-    if not config.get("check_images", True):
-        return indices
-    max_bad = config.get("max_bad", MAX_BAD)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         found = list(
             tqdm.tqdm(
-                pool.map(lambda index: _look(read, index), indices),
+                pool.map(look, indices),
                 "checking images",
                 total=len(indices),
                 delay=2,
@@ -52,20 +52,27 @@ def readable(
         )
     bad = [
         f"{name(index)}: {what}"
-        for index, what in zip(indices, found, strict=True)
+        for index, (what, _) in zip(indices, found, strict=True)
         if what
     ]
     listing = _listing(bad)
-    if len(bad) > max_bad:
+    if bad and len(bad) == len(indices):
         raise ArtifactError(
-            f"Expected at most max_bad={max_bad} unreadable images. "
+            f"{where}: expected images that can be read. "
+            f"Received: {len(bad)} unreadable, the first is {bad[0]}"
+        )
+    if len(bad) > settings.max_bad:
+        raise ArtifactError(
+            f"Expected at most max_bad={settings.max_bad} unreadable images. "
             f"Received: {len(bad)}\n  {listing}"
         )
     if bad:
         logging.warning(
             "%d unreadable image(s) skipped:\n  %s", len(bad), listing
         )
-    return indices[np.array([not what for what in found], bool)]
+    fine = np.array([what is None for what, _ in found], bool)
+    turns = np.array([turn for _, turn in found], np.uint8)
+    return indices[fine], turns[fine]
 
 
 def _listing(lines: Sequence[str]) -> str:
@@ -75,41 +82,18 @@ def _listing(lines: Sequence[str]) -> str:
     return listing
 
 
-def _look(read: Callable[[int], bytes], index: int) -> str | None:
-    try:
-        return problem(read(index))
-    except OSError as error:
-        return error.strerror or str(error)
-
-
-def problem(data: bytes) -> str | None:
-    """Returns what is wrong with an image file, or None.
-
-    The judge is the decoder that training uses, so what passes here cannot
-    stop a training. It reads CMYK as RGB, 16 bits as 8, and of an animated
-    PNG the image that programs without animation show.
+def decoded(read: Callable[[int], bytes]) -> Look:
+    """Returns a look that decodes each image.
 
     Args:
-        data: the whole file.
+        read: takes an index and returns the image file.
     """
-    import tensorflow as tf
 
-    if not data:
-        return "empty"
-    if not data.startswith((_JPEG, _PNG)):
-        return f"neither JPEG nor PNG: starts with {data[:6]!r}"
-    try:
-        # A header that promises far too many pixels is refused undecoded.
-        Image.open(io.BytesIO(data), formats=("JPEG", "PNG")).close()
-        if data.startswith(_PNG):
-            tf.io.decode_png(data, channels=3)
-        else:
-            # At an eighth of the size: quick, yet every byte is visited.
-            tf.io.decode_jpeg(data, channels=3, ratio=8)
-    except Image.DecompressionBombError as error:
-        return str(error)
-    except (OSError, SyntaxError, tf.errors.InvalidArgumentError):
-        # PIL raises SyntaxError on broken PNG files.
-        kind = "PNG" if data.startswith(_PNG) else "JPEG"
-        return f"damaged or unknown form of {kind}, {len(data)} bytes"
-    return None
+    def look(index: int) -> tuple[str | None, int]:
+        try:
+            data = read(index)
+        except OSError as error:
+            return error.strerror or str(error), 1
+        return decoding.look(data)
+
+    return look

@@ -47,6 +47,31 @@ def mean_grey(images: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(grey(images), axis=(-3, -2), keepdims=True)
 
 
+def apply(
+    images: tf.Tensor,
+    jitter_draws: tf.Tensor | None,
+    hue_draws: tf.Tensor | None,
+) -> tf.Tensor:
+    """Changes the colours of images of any channels.
+
+    Args:
+        images: float32 (batch, height, width, 1, 3 or 4), from 0 to 255.
+        jitter_draws: see `jitter`; None leaves it out.
+        hue_draws: see `hue`; None leaves it out.
+    """
+    colours, opacity = images[..., :3], images[..., 3:]
+    if images.shape[-1] == 1:
+        # Exact: three equal channels stay equal, and grey has no hue.
+        colours, hue_draws = tf.image.grayscale_to_rgb(images), None
+    if jitter_draws is not None:
+        colours = jitter(colours, jitter_draws)
+    if hue_draws is not None:
+        colours = hue(colours, hue_draws)
+    if images.shape[-1] == 4:
+        return tf.concat([colours, opacity], -1)
+    return colours[..., : images.shape[-1]]
+
+
 def jitter(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     """Changes brightness, contrast and saturation, each by 0.6 to 1.4.
 
@@ -83,7 +108,8 @@ def erase(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     Its sides are at most those of the image, as in the release of AutoShrink.
 
     Args:
-        images: float32 (batch, size, size, 3), from 0 to 255.
+        images: float32 (batch, height, width, channels), from 0 to 255.
+            Opacity stays as it is.
         draws: (batch, ERASE_DRAWS).
     """
     return tf.map_fn(
@@ -98,12 +124,12 @@ def erase(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
 
 
 def _erase(image: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-    size = image.shape[0]
     area = _ERASE_LEAST + (_ERASE_MOST - _ERASE_LEAST) * draws[1]
     ratio = tf.exp((2 * draws[2] - 1) * _ERASE_LOG_RATIO)
     inside = []
-    for side, place in (
-        (tf.sqrt(area * ratio), draws[3]), (tf.sqrt(area / ratio), draws[4])
+    for side, place, size in (
+        (tf.sqrt(area * ratio), draws[3], image.shape[0]),
+        (tf.sqrt(area / ratio), draws[4], image.shape[1]),
     ):
         length = tf.minimum(tf.round(side * size), float(size))
         start = tf.floor(place * (size - length + 1))
@@ -112,6 +138,7 @@ def _erase(image: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     rows, columns = inside
     # The draws have 24 bits.
     seed = tf.cast(draws[5:7] * (1 << 24), tf.int32)
-    noise = tf.random.stateless_uniform(image.shape, seed, 0, 255)
+    colours, opacity = image[..., :3], image[..., 3:]
+    noise = tf.random.stateless_uniform(tf.shape(colours), seed, 0, 255)
     erased = rows[:, None, None] & columns[None, :, None]
-    return tf.where(erased, noise, image)
+    return tf.concat([tf.where(erased, noise, colours), opacity], -1)

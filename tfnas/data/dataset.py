@@ -26,14 +26,21 @@ class Split:
         size: height and width that the network sees.
         mean: per channel, on the 0 to 255 scale.
         std: per channel, on the 0 to 255 scale.
+        exif_rotation: whether image files are turned as their EXIF data say.
     """
 
     images: Images
     labels: np.ndarray
     indices: np.ndarray
-    size: int
+    size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    exif_rotation: bool = True
+
+    @property
+    def channels(self) -> int:
+        """Number of channels that the network sees: 1, 3 or 4."""
+        return len(self.mean)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -70,8 +77,9 @@ class Split:
             drop_remainder: whether to leave out a last smaller batch.
 
         Returns:
-            A data set of normalised images, float32 (batch, size, size, 3),
-            and labels, int32 (batch,). It can be distributed by any strategy.
+            A data set of normalised images, float32 (batch, height, width,
+            channels), and labels, int32 (batch,). It can be distributed by any
+            strategy.
 
         Raises:
             ConfigError: if `augment` has an unknown word.
@@ -103,7 +111,7 @@ class Split:
             seed: another seed draws others.
 
         Returns:
-            float32 (n, size, size, 3), normalised, not augmented.
+            float32 (n, height, width, channels), normalised, not augmented.
         """
         batch = self.batches(min(n, len(self)), seed=seed, epoch=0)
         images, _ = next(iter(batch.as_numpy_iterator()))
@@ -130,7 +138,7 @@ class Dataset:
     Attributes:
         name: as in the configuration.
         class_names: name of each label.
-        image_shape: (height, width, 3), as the network sees them.
+        image_shape: (height, width, channels), as the network sees them.
         train: the training images.
         test: the test images; no search ever looks at them.
         mean: per channel, on the 0 to 255 scale.

@@ -1,12 +1,13 @@
 """Class folders: image files that are read while they are used."""
 
-import pathlib
-from collections.abc import Mapping
-from typing import Any
+import os
 
 import numpy as np
+from absl import logging
 
 from tfnas.data import checking
+from tfnas.data import files
+from tfnas.data.fields import Settings
 from tfnas.data.images import IMAGENET_MEAN
 from tfnas.data.images import IMAGENET_STD
 from tfnas.data.images import Encoded
@@ -15,75 +16,104 @@ from tfnas.data.images import Source
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 
-_SUFFIXES = (".jpg", ".jpeg", ".png")
+_LISTED = 5
 
 
-def folder(where: str, config: Mapping[str, Any]) -> Source:
-    """JPEG and PNG files in train/<class>/ and val/<class>/, read while used.
+def folder(where: str, settings: Settings) -> Source:
+    """Pictures in train/<class>/ and val/<class>/, read while used.
 
-    Labels follow the sorted names of the class folders in train/.
+    Labels follow the sorted names of the class folders in train/. What else
+    lies there is counted in a warning.
     """
-    root = pathlib.Path(where)
-    if not root.is_dir():
-        raise ConfigError(f"Expected a folder. Received: name=folder:{where}")
-    names = _class_folders(root / "train")
-    unknown = set(_class_folders(root / "val")) - set(names)
+    if not os.path.isdir(where):
+        raise ConfigError(
+            "Expected a folder. "
+            f"Received: name=folder:{files.printable(where)}"
+        )
+    left_out = files.LeftOut()
+    train, val = (os.path.join(where, half) for half in ("train", "val"))
+    names = _class_folders(train, left_out)
+    unknown = sorted(set(_class_folders(val, left_out)) - set(names))
     if unknown:
         raise ArtifactError(
-            f"{root / 'val'}: expected the classes of train/ only. "
-            f"Received: {', '.join(sorted(unknown))}"
+            f"{files.printable(val)}: expected the classes of train/ only. "
+            f"Received: {', '.join(map(files.printable, unknown))}"
         )
-    train = _file_part(root / "train", names, config)
-    test = _file_part(root / "val", names, config)
-    return Source(names, train, test, IMAGENET_MEAN, IMAGENET_STD)
+    shown = tuple(files.printable_names(names))
+    train_part, val_part = (
+        _file_part(root, names, shown, settings, left_out)
+        for root in (train, val)
+    )
+    if remark := str(left_out):
+        logging.warning("%s: %s", files.printable(where), remark)
+    return Source(
+        shown, train_part, val_part, IMAGENET_MEAN, IMAGENET_STD,
+        all_tested=True, remark=remark,
+    )
 
 
-def _class_folders(path: pathlib.Path) -> tuple[str, ...]:
-    if not path.is_dir():
-        raise ArtifactError(f"{path}: expected a folder of class folders")
-    folders = (entry for entry in path.iterdir() if entry.is_dir())
-    names = tuple(sorted(folder.name for folder in folders if _seen(folder)))
-    if len(names) < 2:
+def _class_folders(path: str, left_out: files.LeftOut) -> list[str]:
+    if not os.path.isdir(path):
         raise ArtifactError(
-            f"{path}: expected at least 2 class folders. "
-            f"Received: {len(names)} ({', '.join(names) or 'empty'})"
+            f"{files.printable(path)}: expected a folder of class folders"
+        )
+    names = files.folders(path, left_out)
+    if len(names) < 2:
+        some = ", ".join(map(files.printable, names))
+        raise ArtifactError(
+            f"{files.printable(path)}: expected at least 2 class folders. "
+            f"Received: {len(names)} ({some or str(left_out) or 'empty'})"
         )
     return names
 
 
-def _seen(path: pathlib.Path) -> bool:
-    """Whether a name is not hidden, as those that systems leave behind."""
-    return not path.name.startswith(".")
-
-
 def _file_part(
-    root: pathlib.Path, names: tuple[str, ...], config: Mapping[str, Any]
+    root: str,
+    names: list[str],
+    shown: tuple[str, ...],
+    settings: Settings,
+    left_out: files.LeftOut,
 ) -> Part:
-    files, labels = [], []
+    paths: list[bytes] = []
+    sizes: list[int] = []
+    labels: list[int] = []
+    own_names: list[str] = []
     for label, name in enumerate(names):
-        found = sorted(
-            str(path)
-            for path in (root / name).glob("*")
-            if path.suffix.lower() in _SUFFIXES and _seen(path)
-        )
-        files += found
+        place = os.path.join(root, name)
+        if not os.path.lexists(place):  # of val/: no picture is an error later
+            continue
+        found = files.pictures(place, left_out)
+        paths += [os.fsencode(picture.path) for picture in found]
+        sizes += [picture.size_bytes for picture in found]
         labels += [label] * len(found)
-    paths, label_array = np.array(files, object), np.array(labels, np.int64)
+        own_names += [
+            f"{shown[label]}/{file_name}"
+            for file_name in files.printable_names(
+                os.path.basename(picture.path) for picture in found
+            )
+        ]
+
+    def measured(index: int) -> tuple[str | None, int]:
+        return files.size_problem(sizes[index]), 1
 
     def read(picks):
-        kept = checking.readable(
+        kept, turns = checking.readable(
             picks,
-            lambda index: pathlib.Path(paths[index]).read_bytes(),
-            lambda index: paths[index],
-            config,
+            checking.decoded(lambda index: files.read(paths[index]))
+            if settings.check_images else measured,
+            lambda index: files.printable(os.fsdecode(paths[index])),
+            settings,
+            files.printable(root),
         )
-        return _file_reader(paths[kept]), kept
+        wanted = np.array([paths[index] for index in kept], object)
+        return Encoded(
+            _file_reader(wanted), turns if settings.check_images else None
+        ), kept
 
-    own_names = ["/".join(pathlib.Path(path).parts[-2:]) for path in files]
-    return Part(label_array, read, own_names)
+    return Part(np.array(labels, np.int64), read, own_names)
 
 
-def _file_reader(paths: np.ndarray) -> Encoded:
+def _file_reader(paths: np.ndarray):
     def read(index):
         import tensorflow as tf
 

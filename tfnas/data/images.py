@@ -19,7 +19,7 @@ class Pixels:
     """Images in memory, shared by all splits of them.
 
     Args:
-        array: uint8 (images, height, width, 1 or 3).
+        array: uint8 (images, height, width, 1, 3 or 4).
     """
 
     def __init__(self, array: np.ndarray):
@@ -34,10 +34,20 @@ class Pixels:
             return tf.constant(self.array)
 
 
-# Takes the index of an image, a tensor, and returns the bytes of its JPEG or
-# PNG file, for sets that are read while they are used. The index counts the
-# images that `Part.read` gave.
-Encoded = Callable[["tf.Tensor"], "tf.Tensor"]
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+    """Image files that are read while they are used.
+
+    Attributes:
+        read: takes the number of an image, a tensor, and returns the bytes of
+            its file; counts the images that `Part.read` gave.
+        orientations: how each is to be turned, 1 to 8 as in EXIF, for JPEG and
+            PNG files; None where nobody has looked.
+    """
+
+    read: "Callable[[tf.Tensor], tf.Tensor]"
+    orientations: np.ndarray | None = None
+
 
 Images = Pixels | Encoded
 
@@ -73,8 +83,11 @@ class Source:
         class_names: name of each label.
         train: the training half.
         test: the test half.
-        mean: of the channels on the 0 to 255 scale, unless configured.
-        std: of the channels on the 0 to 255 scale, unless configured.
+        mean: of red, green and blue on the 0 to 255 scale, unless configured.
+        std: of red, green and blue on the 0 to 255 scale, unless configured.
+        all_tested: whether a class without a test image is an error.
+        remark: what to add where images are missing, such as the files that
+            were left out.
     """
 
     class_names: tuple[str, ...]
@@ -82,13 +95,15 @@ class Source:
     test: Part
     mean: tuple[float, ...] = (127.5,) * 3
     std: tuple[float, ...] = (127.5,) * 3
+    all_tested: bool = False
+    remark: str = ""
 
 
 def part_of(array: np.ndarray, labels: np.ndarray) -> Part:
     """Returns images in memory as half of a set.
 
     Args:
-        array: uint8 (images, height, width[, 1 or 3]).
+        array: uint8 (images, height, width[, 1, 3 or 4]).
         labels: one for each.
     """
     if array.ndim == 3:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import os
 import pathlib
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,14 @@ import tqdm
 from PIL import Image
 
 from tfnas import artifacts
+from tfnas.data import decoding
 from tfnas.data import records
 from tfnas.data import split_list
+from tfnas.data.fields import Settings
 from tfnas.data.images import Images
 from tfnas.data.images import Part
 from tfnas.data.images import Pixels
 from tfnas.data.images import Source
-
-_PNG = b"\x89PNG"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,19 +45,19 @@ class Half:
 
 
 def halves(
-    source: Source, config: Mapping[str, Any]
+    source: Source, settings: Settings
 ) -> tuple[tuple[str, ...], tuple[Half, ...]]:
     """Returns what is to be packed of a set: class names and both halves.
 
     Args:
         source: the set.
-        config: as for `tfnas.data.load`.
+        settings: of the section `data`.
 
     Raises:
         ConfigError: if a field is wrong.
         ArtifactError: if there are too many unreadable images.
     """
-    kept, located = split_list.choose(source, config)
+    kept, located = split_list.choose(source, settings)
 
     def half(name: str, part: Part, listed: Any) -> Half:
         images, picks = part.read(split_list.pick(part, kept, listed, None))
@@ -79,7 +79,7 @@ def pack(
 ) -> dict[str, int]:
     """Packs images into `folder`; the same call again goes on.
 
-    JPEG and PNG files are taken byte for byte, pixels in memory become PNG.
+    Image files are taken byte for byte, pixels in memory become PNG.
     Each half is shuffled, so that programs which read in order meet all
     classes. A file is there when it is complete; `classes.json` is written
     last.
@@ -155,7 +155,7 @@ def _write(
     advance: Callable[[int], Any],
 ) -> None:
     with artifacts.replacing(path) as temporary:
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
+        with tf.io.TFRecordWriter(os.fsencode(temporary)) as writer:
             for row in rows:
                 data = file_of(half.images, row)
                 label = int(half.labels[row])
@@ -166,14 +166,14 @@ def _write(
 
 
 def file_of(images: Images, row: int) -> bytes:
-    """Returns an image as the bytes of a JPEG or PNG file.
+    """Returns an image as the bytes of an image file.
 
     Args:
         images: where it is from.
         row: its number there.
     """
     if not isinstance(images, Pixels):
-        return images(tf.constant(row)).numpy()
+        return images.read(tf.constant(row)).numpy()
     pixels, buffer = images.array[row], io.BytesIO()
     if pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
@@ -185,10 +185,9 @@ def _record(data: bytes, label: int, class_name: str, name: str) -> bytes:
     def text(value: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
-    image_format = b"PNG" if data.startswith(_PNG) else b"JPEG"
     feature = {
         records.IMAGE: text(data),
-        "image/format": text(image_format),
+        "image/format": text(decoding.form(data).encode()),
         records.FILE_NAME: text(name.encode()),
         "image/class/text": text(class_name.encode()),
         records.LABEL: tf.train.Feature(

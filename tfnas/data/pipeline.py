@@ -9,10 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfnas.data import augment
+from tfnas.data import decoder
 from tfnas.data import rand_augment
 from tfnas.data.images import Pixels
-
-_NEIGHBOURS = 2
 
 if TYPE_CHECKING:
     from tfnas.data.dataset import Split
@@ -58,9 +57,9 @@ def build(
         dataset = _map(dataset, lambda *row: finish(*load(*row)))
     else:
         # Reading waits for disks and for Python; decoding goes on meanwhile.
-        read = split.images
+        read = split.images.read
         dataset = _map(dataset, lambda index, draw: (index, read(index), draw))
-        decode = _decoder(words, split.size)
+        decode = decoder.make(split, split.images, words)
         dataset = _map(dataset, lambda *row: finish_one(*decode(*row)))
         dataset = dataset.batch(batch_size, drop_remainder)
     options = tf.data.Options()
@@ -72,7 +71,7 @@ def build(
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
-def _from_memory(pixels: Pixels, words: frozenset[str], size: int):
+def _from_memory(pixels: Pixels, words: frozenset[str], size: augment.Size):
     """Loads a whole batch: one gather, and mostly nothing to resize."""
     tensor = pixels.tensor
 
@@ -81,39 +80,6 @@ def _from_memory(pixels: Pixels, words: frozenset[str], size: int):
         return index, augment.frame(images, draw, words, size), draw
 
     return load
-
-
-def _decoder(words: frozenset[str], size: int):
-    """Decodes one image: they differ in size until they are cropped."""
-
-    def decode(index, data, draw):
-        image = tf.cond(
-            tf.io.is_jpeg(data),
-            lambda: _decode_jpeg(data, draw, words, size),
-            lambda: augment.cut(
-                tf.io.decode_image(data, channels=3, expand_animations=False),
-                draw, words, size,
-            ),
-        )
-        return index, tf.ensure_shape(image, (size, size, 3)), draw
-
-    return decode
-
-
-def _decode_jpeg(data, draw, words, size) -> tf.Tensor:
-    """Decodes only the part that is wanted, to the values of Pillow."""
-    shape = tf.io.extract_jpeg_shape(data)
-    top, left, height, width = augment.box(shape[0], shape[1], draw, words)
-    # Colours at the sides would be a little off without their neighbours.
-    start = tf.maximum(left - _NEIGHBOURS, 0)
-    stop = tf.minimum(left + width + _NEIGHBOURS, shape[1])
-    part = tf.io.decode_and_crop_jpeg(
-        data,
-        tf.stack([top, start, height, stop - start]),
-        channels=3,
-        dct_method="INTEGER_ACCURATE",
-    )
-    return augment.resize(part[:, left - start :][:, :width], size)
 
 
 def _map(dataset: tf.data.Dataset, function: Callable[..., Any]):

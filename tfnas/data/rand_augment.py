@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from tfnas.data import colour
+from tfnas.data.channels import OPAQUE
 
 STEPS = 2
 DRAWS = 2 * STEPS
@@ -40,13 +41,13 @@ def apply(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     """Applies two random operations to each image.
 
     Args:
-        images: float32 (batch, size, size, 3), from 0 to 255.
+        images: float32 (batch, height, width, 1, 3 or 4), from 0 to 255.
         draws: (batch, DRAWS), from 0 to 1.
 
     Returns:
         The same shape and range.
     """
-    operations = make(images.shape[1])
+    operations = make(tuple(images.shape[1:]))
 
     def augment(pair):
         image, row = pair
@@ -64,15 +65,17 @@ def apply(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
     )
 
 
-def make(size: int) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+def make(
+    shape: tuple[int, int, int],
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
     """Returns a function that applies one operation to an image.
 
-    It takes an image, float32 (size, size, 3) from 0 to 255, the number of
-    the operation in `NAMES`, and a sign, -1 or 1, for operations that have two
-    directions.
+    It takes an image, float32 from 0 to 255, the number of the operation in
+    `NAMES`, and a sign, -1 or 1, for operations that have two directions.
+    Grey images become what they would as RGB; opacity moves with the pixels.
 
     Args:
-        size: height and width of the images.
+        shape: height, width and channels of the images.
     """
     held = layers()
     functions = {
@@ -106,12 +109,27 @@ def make(size: int) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
             for function in functions.values()
         ]
         branches.append(
-            lambda: _move(image, number - len(functions), sign, size)
+            lambda: _move(image, number - len(functions), sign, _FILL)
         )
         result = tf.switch_case(tf.minimum(number, len(functions)), branches)
-        return tf.ensure_shape(result, (size, size, 3))
+        return tf.ensure_shape(result, (*shape[:2], 3))
 
-    return operation
+    def operation_on_grey(image, number, sign):
+        colours = tf.image.grayscale_to_rgb(image)
+        return operation(colours, number, sign)[..., :1]
+
+    def operation_on_rgba(image, number, sign):
+        opacity = tf.cond(
+            number < len(functions),
+            lambda: image[..., 3:],
+            lambda: _move(
+                image[..., 3:], number - len(functions), sign, OPAQUE
+            ),
+        )
+        colours = operation(image[..., :3], number, sign)
+        return tf.concat([colours, opacity], -1)
+
+    return {1: operation_on_grey, 3: operation, 4: operation_on_rgba}[shape[2]]
 
 
 @functools.cache
@@ -148,36 +166,38 @@ def layers() -> dict[str, Callable[..., tf.Tensor]]:
 
 
 def _move(
-    image: tf.Tensor, number: tf.Tensor, sign: tf.Tensor, size: int
+    image: tf.Tensor, number: tf.Tensor, sign: tf.Tensor, fill: float
 ) -> tf.Tensor:
-    """Rotates, shears or shifts; what comes from outside is grey.
+    """Rotates, shears or shifts.
 
     Args:
-        image: float32 (size, size, 3).
+        image: float32 (height, width, channels).
         number: of the operation in `_MOVES`.
         sign: -1 or 1.
-        size: height and width.
+        fill: what comes from outside.
     """
+    height, width = image.shape[:2]
     # Where the pixel (x, y) comes from: (a x + b y + c, d x + e y + f), with
     # the middle of the image where it is, but for shifts.
     zero, one = tf.zeros(()), tf.ones(())
-    angle, shear, shift = sign * _ANGLE, sign * _SHEAR, sign * _SHIFT * size
+    angle, shear = sign * _ANGLE, sign * _SHEAR
+    right, down = sign * _SHIFT * width, sign * _SHIFT * height
     rows = tf.stack([
         [tf.cos(angle), -tf.sin(angle), zero, tf.sin(angle), tf.cos(angle),
          zero],
         [one, shear, zero, zero, one, zero],
         [one, zero, zero, shear, one, zero],
-        [one, zero, shift, zero, one, zero],
-        [one, zero, zero, zero, one, shift],
+        [one, zero, right, zero, one, zero],
+        [one, zero, zero, zero, one, down],
     ])
     a, b, c, d, e, f = tf.unstack(rows[number], num=6)
-    middle = (size - 1) / 2
-    c += middle * (1 - a - b)
-    f += middle * (1 - d - e)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    c += x * (1 - a - b * (y / x))
+    f += y * (1 - d * (x / y) - e)
     return keras.ops.image.affine_transform(
         image,
         tf.stack([a, b, c, d, e, f, zero, zero]),
         interpolation="bilinear",
         fill_mode="constant",
-        fill_value=_FILL,
+        fill_value=float(fill),
     )

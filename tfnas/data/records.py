@@ -5,16 +5,19 @@ import glob
 import os
 import pathlib
 from collections.abc import Callable
-from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from tfnas import artifacts
 from tfnas.data import checking
+from tfnas.data import files
+from tfnas.data.fields import Settings
 from tfnas.data.images import IMAGENET_MEAN
 from tfnas.data.images import IMAGENET_STD
+from tfnas.data.images import Encoded
 from tfnas.data.images import Part
 from tfnas.data.images import Source
 from tfnas.errors import ArtifactError
@@ -32,7 +35,7 @@ CLASSES_FORMAT = "tfnas-classes/1"
 _HEAD_BYTES, _TAIL_BYTES = 12, 4
 
 
-def tfrecord(where: str, config: Mapping[str, Any]) -> Source:
+def tfrecord(where: str, settings: Settings) -> Source:
     """TFRecord files of `image/encoded` and `image/class/label`.
 
     Files whose names start with "train" are for training, those that start
@@ -52,14 +55,14 @@ def tfrecord(where: str, config: Mapping[str, Any]) -> Source:
     if (folder / CLASSES_FILE).exists():
         names = _packed_names(folder / CLASSES_FILE, values)
         _check_all_there(folder, where, train, test)
-        config = {**config, "check_images": False}
+        settings = dataclasses.replace(settings, check_images=False)
     else:
         _check_not_half_packed(folder)
         names = tuple(str(value) for value in values)
     return Source(
         names,
-        _record_part(train, np.searchsorted(values, train.labels), config),
-        _record_part(test, np.searchsorted(values, test.labels), config),
+        _record_part(train, values, settings),
+        _record_part(test, values, settings),
         IMAGENET_MEAN,
         IMAGENET_STD,
     )
@@ -131,37 +134,43 @@ class _Records:
 def _scan(where: str, prefixes: tuple[str, ...]) -> _Records:
     import tensorflow as tf
 
-    paths = [
+    left_out = files.LeftOut()
+    found = [
         path
         for path in sorted(glob.glob(where))
         if os.path.basename(path).startswith(prefixes)
     ]
+    paths = files.regular(found, left_out)
+    if remark := str(left_out):
+        logging.warning("tfrecord:%s: %s", files.printable(where), remark)
     if not paths:
         raise ConfigError(
             f"Expected files whose names start with {' or '.join(prefixes)}. "
-            f"Received: name=tfrecord:{where}"
+            f"Received: name=tfrecord:{files.printable(where)}"
         )
-    places, labels, files, numbers = [], [], [], []
+    places, labels, file_names, numbers = [], [], [], []
     for path in paths:
-        offset = _HEAD_BYTES
+        offset, shown = _HEAD_BYTES, files.printable(os.path.basename(path))
         try:
-            records = tf.data.TFRecordDataset(path).as_numpy_iterator()
+            records = tf.data.TFRecordDataset(
+                os.fsencode(path)
+            ).as_numpy_iterator()
             for number, record in enumerate(records):
                 image, label, file = _fields(path, record)
                 # The image is read from there, without the record around it.
                 start = offset + record.index(image)
                 places.append((path, start, len(image)))
                 labels.append(label)
-                files.append(file)
-                numbers.append(f"{os.path.basename(path)}:{number}")
+                file_names.append(file)
+                numbers.append(f"{shown}:{number}")
                 offset += len(record) + _TAIL_BYTES + _HEAD_BYTES
         except tf.errors.DataLossError as error:
             raise ArtifactError(
                 f"{path}: damaged, or not an uncompressed TFRecord file"
             ) from error
-    named = all(files) and len(set(files)) == len(files)
+    named = all(file_names) and len(set(file_names)) == len(file_names)
     return _Records(
-        places, np.array(labels, np.int64), files if named else numbers
+        places, np.array(labels, np.int64), file_names if named else numbers
     )
 
 
@@ -189,12 +198,13 @@ def _fields(path: str, record: bytes) -> tuple[bytes, int, str]:
 
 
 def _record_part(
-    records: _Records, labels: np.ndarray, config: Mapping[str, Any]
+    records: _Records, values: np.ndarray, settings: Settings
 ) -> Part:
-    return _part(records.read, labels, records.names, config)
+    labels = np.searchsorted(values, records.labels)
+    return _part(records.read, labels, records.names, settings)
 
 
-def tfds(where: str, config: Mapping[str, Any]) -> Source:
+def tfds(where: str, settings: Settings) -> Source:
     """A set of TensorFlow Datasets that has images and labels.
 
     Its split "test" is for testing where it has labels, else "validation".
@@ -223,10 +233,10 @@ def tfds(where: str, config: Mapping[str, Any]) -> Source:
         )
     builder.download_and_prepare()
     names = tuple(features["label"].names)
-    train = _tfds_part(tensorflow_datasets, builder, "train", config)
+    train = _tfds_part(tensorflow_datasets, builder, "train", settings)
     for half in ("test", "validation"):
         if half in builder.info.splits:
-            test = _tfds_part(tensorflow_datasets, builder, half, config)
+            test = _tfds_part(tensorflow_datasets, builder, half, settings)
             if test.labels.min(initial=0) >= 0:
                 return Source(names, train, test, IMAGENET_MEAN, IMAGENET_STD)
     raise ConfigError(
@@ -236,26 +246,29 @@ def tfds(where: str, config: Mapping[str, Any]) -> Source:
 
 
 def _tfds_part(
-    module: Any, builder: Any, half: str, config: Mapping[str, Any]
+    module: Any, builder: Any, half: str, settings: Settings
 ) -> Part:
     held = builder.as_data_source(
         half, decoders={"image": module.decode.SkipDecoding()}
     )
     labels = np.array([record["label"] for record in held], np.int64)
     names = [f"{builder.name}/{half}:{i}" for i in range(len(labels))]
-    return _part(lambda index: held[index]["image"], labels, names, config)
+    return _part(lambda index: held[index]["image"], labels, names, settings)
 
 
 def _part(
     read_image: Callable[[int], bytes],
     labels: np.ndarray,
     names: Sequence[str],
-    config: Mapping[str, Any],
+    settings: Settings,
 ) -> Part:
     def read(picks):
-        kept = checking.readable(
-            picks, read_image, lambda index: names[index], config
-        )
+        kept, turns = picks, None
+        if settings.check_images:
+            kept, turns = checking.readable(
+                picks, checking.decoded(read_image),
+                lambda index: names[index], settings, settings.name,
+            )
 
         def encoded(index):
             import tensorflow as tf
@@ -268,6 +281,6 @@ def _part(
             )
             return tf.ensure_shape(data, ())
 
-        return encoded, kept
+        return Encoded(encoded, turns), kept
 
     return Part(labels, read, names)

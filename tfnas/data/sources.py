@@ -1,15 +1,18 @@
 """Sets that are held in memory: digits, CIFAR, npz files, webp strips."""
 
 import contextlib
+import os
 import pathlib
 from collections.abc import Iterator
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tfnas import artifacts
+from tfnas.data import files
+from tfnas.data.fields import CHANNELS
+from tfnas.data.fields import Settings
 from tfnas.data.images import Part
 from tfnas.data.images import Pixels
 from tfnas.data.images import Source
@@ -31,7 +34,7 @@ CIFAR_STATISTICS = {
 }
 
 
-def digits(where: str, config: Mapping[str, Any]) -> Source:
+def digits(where: str, settings: Settings) -> Source:
     """Handwritten digits, 1797 grey images of 8x8, shipped with tfnas.
 
     Every fifth image of a class is a test image: 1442 train, 355 test.
@@ -52,11 +55,11 @@ def digits(where: str, config: Mapping[str, Any]) -> Source:
     )
 
 
-def cifar(where: str, config: Mapping[str, Any]) -> Source:
+def cifar(where: str, settings: Settings) -> Source:
     """CIFAR-10 or CIFAR-100, fetched by Keras on first use."""
     import keras
 
-    name = config["name"]
+    name = settings.name
     held = getattr(keras.datasets, name).load_data()
     train, test = (
         part_of(images, labels.reshape(-1).astype(np.int64))
@@ -74,11 +77,13 @@ def cifar(where: str, config: Mapping[str, Any]) -> Source:
     )
 
 
-def npz(where: str, config: Mapping[str, Any]) -> Source:
+def npz(where: str, settings: Settings) -> Source:
     """Arrays x_train, y_train, x_test, y_test and maybe class_names.
 
-    Images are uint8 (images, height, width[, 1 or 3]), labels integers from 0.
+    Images are uint8 (images, height, width[, 1, 3 or 4]), labels integers from
+    0.
     """
+    _check_regular(where)
     held = artifacts.read_npz(where)
 
     def part(half: str) -> Part:
@@ -86,7 +91,8 @@ def npz(where: str, config: Mapping[str, Any]) -> Source:
         if images.dtype != np.uint8 or not _is_image_shape(images.shape):
             raise ArtifactError(
                 f'{where}: field "x_{half}": expected uint8 (images, height, '
-                f"width[, 1 or 3]). Received: {images.dtype} {images.shape}"
+                "width[, 1, 3 or 4]). "
+                f"Received: {images.dtype} {images.shape}"
             )
         labels = _labels(where, held, f"y_{half}", len(images))
         return part_of(images, labels)
@@ -95,7 +101,7 @@ def npz(where: str, config: Mapping[str, Any]) -> Source:
     return Source(_class_names(held, train.labels), train, part("test"))
 
 
-def webp(where: str, config: Mapping[str, Any]) -> Source:
+def webp(where: str, settings: Settings) -> Source:
     """A folder of square images stacked into strips, and labels.npz.
 
     `train_*.webp` and `test_*.webp`, in the order of their names, match
@@ -103,10 +109,13 @@ def webp(where: str, config: Mapping[str, Any]) -> Source:
     Only the strips that hold a wanted image are decoded.
     """
     path = pathlib.Path(where) / "labels.npz"
+    _check_regular(path)
     held = artifacts.read_npz(path)
 
     def part(half: str) -> Part:
         strips = sorted(pathlib.Path(where).glob(f"{half}_*.webp"))
+        for strip in strips:
+            _check_regular(strip)
         lengths = [_strip_length(strip) for strip in strips]
         labels = _labels(path, held, f"y_{half}", sum(lengths))
         return _strip_part(strips, np.cumsum([0, *lengths]), labels)
@@ -129,12 +138,21 @@ def _strip_part(
     return Part(labels, read)
 
 
+def _check_regular(path: artifacts.PathLike) -> None:
+    """Refuses what is there but no regular file: reading could wait."""
+    left_out = files.LeftOut()
+    if os.path.lexists(path) and not files.regular([str(path)], left_out):
+        raise ArtifactError(f"Expected a regular file. Received: {left_out}")
+
+
 @contextlib.contextmanager
 def _opened(path: pathlib.Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
             yield image
-    except OSError as error:
+    except ArtifactError:
+        raise
+    except Exception as error:  # Pillow raises many kinds
         raise ArtifactError(f"{path}: not a readable image: {error}") from error
 
 
@@ -157,7 +175,7 @@ def _decode_strip(path: pathlib.Path) -> np.ndarray:
 
 
 def _is_image_shape(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))
+    return len(shape) == 3 or (len(shape) == 4 and shape[3] in CHANNELS)
 
 
 def _field(path: Any, held: dict[str, np.ndarray], name: str) -> np.ndarray:

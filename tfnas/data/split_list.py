@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfnas import artifacts
+from tfnas.data.fields import Settings
 from tfnas.data.images import Part
 from tfnas.data.images import Source
 from tfnas.data.split import choose_classes
@@ -23,6 +24,7 @@ from tfnas.data.split import select
 from tfnas.data.split import split_by_class
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.labels import read_labels
 
 FORMAT = "tfnas-split/1"
 IMAGENET100 = "imagenet100"
@@ -175,14 +177,13 @@ class SplitList:
 
 
 def choose(
-    source: Source, config: Mapping[str, Any]
+    source: Source, settings: Settings
 ) -> tuple[np.ndarray, Located | None]:
     """Returns which classes of a set to use, and where listed images are.
 
     Args:
         source: the set.
-        config: with `name`, `classes`, `class_seed` and `split_list`; see
-            `tfnas.data.load`.
+        settings: of the section `data`.
 
     Returns:
         The sorted labels, and what `SplitList.locate` gives, or None where
@@ -192,8 +193,8 @@ def choose(
         ConfigError: if the fields contradict each other.
         ArtifactError: if the list is damaged or of another set.
     """
-    path, classes = config.get("split_list"), config.get("classes")
-    seed, data = config.get("class_seed"), config["name"]
+    path, classes = settings.split_list, settings.classes
+    seed, data = settings.class_seed, settings.name
     if path is None:
         return choose_classes(len(source.class_names), classes, seed), None
     held = SplitList.load(path)
@@ -226,29 +227,28 @@ def pick(
 
 
 def read_classes(where: str) -> tuple[str, ...]:
-    """Reads names of classes, one on each line; `#` starts a comment.
+    """Reads names of classes, one on each line.
 
     Args:
-        where: a file, or "imagenet100": the first 100 classes of ImageNet in
-            sorted order. DenseNAS took the first 100 of an unsorted listing of
-            its folder, which its authors did not publish; their rule, with
-            sorting, gives these.
+        where: a file, or "imagenet100": the first 100 classes of ImageNet
+            (ILSVRC 2012) in sorted order. DenseNAS took the first 100 of an
+            unsorted listing of its folder, which its authors did not publish;
+            their rule, with sorting, gives these.
 
     Raises:
-        ArtifactError: if the file is missing or names no 2 classes.
+        ArtifactError: if the file is missing or does not name 2 classes or
+            more, each once.
     """
     path = pathlib.Path(where)
     if where == IMAGENET100:
         path = pathlib.Path(__file__).with_name(f"{IMAGENET100}.txt")
-    lines = artifacts.read_text(path).splitlines()
-    names = [line.partition("#")[0].strip() for line in lines]
-    names = [name for name in names if name]
+    names = read_labels(path)
     if len(names) < 2 or len(set(names)) != len(names):
         raise ArtifactError(
             f"{path}: expected at least 2 classes, each once. "
             f"Received: {len(names)} lines, {len(set(names))} names"
         )
-    return tuple(names)
+    return names
 
 
 def labels_of(
