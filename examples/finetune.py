@@ -2,11 +2,11 @@
 
     python examples/finetune.py PHOTOS PICTURE.jpg
 
-PHOTOS holds train/<class>/ and val/<class>/ with JPEG or PNG files. It starts
-from the network of the package that knows CIFAR-10, or from `--network` and
-`--weights` (`python -m tfnas.applications` lists presets;
-`tfnas-import-weights` makes weight files). Writes `classifier_int8.tflite` and
-says what is on the picture.
+PHOTOS holds train/<class>/ and val/<class>/ with pictures. It starts from the
+network of the package that knows CIFAR-10, or from `--network` and `--weights`
+(`python -m tfnas.applications` lists presets; `tfnas-import-weights` makes
+weight files). Writes `classifier_int8.tflite`, which says itself how it wants
+its pixels and what its classes are called, and says what is on the picture.
 """
 
 import argparse
@@ -37,7 +37,7 @@ photos = data.load({"name": f"folder:{flags.photos}", "image_size": size,
 # A trained body and a new head.
 net = applications.with_new_head(
     flags.network, photos.classes, flags.weights or None,
-    input_shape=(size, size, 3),
+    input_shape=photos.image_shape,
 )
 
 # Fine-tune.
@@ -45,12 +45,14 @@ net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 for epoch in range(flags.epochs):
     batches = photos.train.batches(32, seed=0, epoch=epoch, augment="flip")
     net.fit(batches, shuffle=False, verbose=2)  # they are shuffled
-print("float accuracy:", export.accuracy(net, photos.test))
+print("float accuracy:", export.accuracy(net, photos))
 
-# Export.
-blob = export.to_tflite(net, "int8", photos.train.representative(200, seed=0))
-pathlib.Path("classifier_int8.tflite").write_bytes(blob)
-print("int8 accuracy:", export.accuracy(blob, photos.test))
+# Export: calibrated on the photos, with their labels and scale in the file.
+path = pathlib.Path("classifier_int8.tflite")
+blob = export.to_tflite(net, "int8", photos)
+path.write_bytes(blob)
+print("int8 accuracy:", export.accuracy(blob, photos))
+print(f"next: tfnas-evaluate --data=folder:{flags.photos} --model={path}")
 
 # Classify.
 pixels = keras.utils.load_img(flags.picture, target_size=(size, size),

@@ -162,10 +162,15 @@ def test_evaluate_measures_both_files_on_the_same_images(workdir):
         "--config.data.limit_test=50",
     )
     assert done.returncode == 0, done.stderr
-    title, *rows = (line.split() for line in done.stdout.splitlines())
-    assert title == ["model", "accuracy", "images"]
+    *remarks, title, first, second = done.stdout.splitlines()
+    rows = [first.split(), second.split()]
+    assert title.split() == ["model", "accuracy", "images"]
     assert [row[0] for row in rows] == ["a.keras", "a.tflite"]
     assert [row[-1] for row in rows] == ["50", "50"]
+    # The .tflite says how it wants to be fed; Keras' own file does not.
+    (remark,) = remarks
+    assert remark.startswith("a.keras: the file does not say")
+    assert "mean 127.5, std 127.5" in remark and "--mean" in remark
 
 
 def test_damaged_model_is_bad_input(workdir):

@@ -41,6 +41,7 @@ from tfnas.applications.language import ShrinkRNN
 from tfnas.applications.listing import table
 from tfnas.applications.publishing import publish
 from tfnas.applications.publishing import register_file
+from tfnas.applications.recognition import feed_of
 
 names = APPLICATIONS.names
 publishing.register_shipped()
@@ -62,6 +63,7 @@ __all__ = [
     "decode_predictions",
     "endpoints",
     "feature_extractor",
+    "feed_of",
     "from_arch",
     "get",
     "names",

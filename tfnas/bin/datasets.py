@@ -124,6 +124,21 @@ def given_feed() -> Feed:
     return feed.by("a flag")
 
 
+def complete(network: Any) -> None:
+    """Adds what is known of a model that is one of the package's own.
+
+    Args:
+        network: A `KerasClassifier`, or one of a `.tflite`, which says itself.
+    """
+    from tfnas import applications
+    from tfnas import export
+
+    if isinstance(network, export.KerasClassifier):
+        network.feed = network.feed.filled(
+            applications.feed_of(network.model)
+        )
+
+
 def _numbers(flag: str, texts: list[str] | None, kind: Any) -> Any:
     if texts is None:
         return None

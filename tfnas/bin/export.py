@@ -132,6 +132,7 @@ def main(argv: list[str]) -> None:
     network = export.KerasClassifier(
         model, _MODEL.value or _ARCH.value, _feed_beside(), need_scores=False
     )
+    datasets.complete(network)
     dataset = _load_images(network)
     calibration, images, kind = _choose_images(network, dataset)
     size = images.shape[1:3]
@@ -145,7 +146,9 @@ def main(argv: list[str]) -> None:
     )
     test = None if dataset is None else dataset.test
     report = {
-        **export.make_report(model, float32, blob, images, test),
+        **export.make_report(
+            model, float32, blob, images, test, flags.FLAGS.scores
+        ),
         "arch_id": _arch_id(model, arch),
         "quantize": _QUANTIZE.value,
         "fine_tune": _FINE_TUNE.value,
@@ -161,13 +164,13 @@ def main(argv: list[str]) -> None:
     artifacts.write_json(
         _REPORT.value or output.with_suffix(".report.json"), report
     )
-    for remark in [] if dataset is None else export.remarks(network, dataset):
-        print(remark)
     print(
         f"{_OUTPUT.value}: {_facts(export.describe(blob))}; "
         f"{_difference(report['parity'])} {kind} images"
     )
     print(export.format_report(report))
+    for remark in [] if dataset is None else export.remarks(network, dataset):
+        print(remark)
 
 
 def _check_flags() -> None:
@@ -409,12 +412,16 @@ def _facts(description: dict[str, Any]) -> str:
     )
 
 
-def _difference(parity: dict[str, Any]) -> str:
-    return (
-        f"logits differ from Keras by at most {parity['max_abs']:.2g}, "
-        f"argmax agrees on {100 * parity['argmax_agreement']:.1f} % of "
-        f"{parity['n']}"
-    )
+def _difference(parity: dict[str, Any] | None) -> str:
+    if parity is None:
+        return "not compared with Keras on"
+    agreement, what = parity["argmax_agreement"], "outputs"
+    said = f"compared on {parity['n']}"
+    if agreement is not None:
+        said = f"argmax agrees on {100 * agreement:.1f} % of {parity['n']}"
+        what = "logits"
+    most = f"{parity['max_abs']:.2g}"
+    return f"{what} differ from Keras by at most {most}, {said}"
 
 
 def entry() -> None:

@@ -109,7 +109,7 @@ class Classifier(abc.ABC):
 
 
 class KerasClassifier(Classifier):
-    """A Keras model.
+    """A Keras model, its attribute `model`.
 
     Args:
         model: A model of one image input; one of its outputs or all of them
@@ -131,7 +131,7 @@ class KerasClassifier(Classifier):
         image = tracing.image_input(model, source)
         self.input_shape = (image.height, image.width, image.channels)
         self._batch, self._dtype = image.batch, image.dtype
-        self._model = model  # the traced function does not keep it alive
+        self.model = model  # the traced function does not keep it alive
         self._run = tf.function(
             lambda images: tf.nest.flatten(model(images, training=False)),
             autograph=False,
@@ -161,7 +161,7 @@ class KerasClassifier(Classifier):
         height, width, channels = self.input_shape
         size = default.image_size or (0, 0)
         return leading_scale.of_keras(
-            self._model, (height or size[0], width or size[1], channels)
+            self.model, (height or size[0], width or size[1], channels)
         )
 
     @property

@@ -12,7 +12,8 @@ from tfnas.export.classifiers import as_classifier
 
 
 def accuracy(
-    model: Any, split: Split | Dataset, batch_size: int = 256
+    model: Any, split: Split | Dataset, batch_size: int = 256,
+    output: str | None = None,
 ) -> float:
     """Returns the share of images that a network puts into their class.
 
@@ -23,6 +24,7 @@ def accuracy(
             scaled so. Of a `Dataset` the test images are taken, and the
             scores are matched with the classes by name.
         batch_size: images read at once; it changes no result.
+        output: name of the output of the scores, where there are several.
 
     Returns:
         A number from 0 to 1.
@@ -33,9 +35,12 @@ def accuracy(
     """
     classifier = as_classifier(model)
     if isinstance(split, Dataset):
-        split = feeding.fit(classifier, split, guess=False).test
+        split = feeding.fit(
+            classifier, split, output=output, guess=False
+        ).test
     else:
-        classifier.select(None, int(split.labels.max(initial=0)) + 1)
+        classes = int(split.labels.max(initial=0)) + 1
+        classifier.select(output, classes)
         split = feeding.scaled_split(split, classifier.feed)
     batches = split.batches(batch_size, seed=0, epoch=0, shuffle=False)
     right = 0

@@ -3,7 +3,7 @@
 What is given by hand comes first; then what the file says; then what its
 types and first operations imply; the data set's own scale is the last resort.
 The labels of the images are put into the order of the scores, by the names of
-the classes.
+the classes; data that only number their classes have no names to compare.
 """
 
 from __future__ import annotations
@@ -102,18 +102,22 @@ def _places(
             f"for each class. Received: {len(feed.labels)} labels: "
             f"{feeds.listing(feed.labels)}"
         )
-    if tuple(feed.labels) == names:
+    if tuple(feed.labels) == names or _are_numbers(names, feed.labels):
         return None
     return feeds.order_of(feed.labels, names, classifier.source, dataset.name)
+
+
+def _are_numbers(names: Sequence[str], labels: Sequence[str]) -> bool:
+    """Says whether the data only number the classes that a model names."""
+    numbers = tuple(str(i) for i in range(len(names)))
+    return tuple(names) == numbers and not set(labels) & set(numbers)
 
 
 def _in_order(
     dataset: Dataset, feed: Feed, places: tuple[int, ...] | None
 ) -> Dataset:
-    if places is None:
-        return dataset
     assert feed.labels is not None
-    moved = np.array(places)
+    moved = np.arange(len(feed.labels)) if places is None else np.array(places)
     train, test = (
         dataclasses.replace(split, labels=moved[split.labels])
         for split in (dataset.train, dataset.test)

@@ -64,7 +64,7 @@ def make_report(
     }
     if test is not None:
         try:
-            report["accuracy"] = _accuracies(model, blob, test)
+            report["accuracy"] = _accuracies(model, blob, test, output)
         except ExportError as error:  # it is no classifier
             report["accuracy_missing"] = reason_of(error)
     try:
@@ -88,9 +88,11 @@ def make_report(
     return report
 
 
-def _accuracies(model: Any, blob: bytes, test: Split) -> dict[str, Any]:
-    keras_share = accuracy(model, test)
-    file_share = accuracy(TFLiteClassifier(blob), test)
+def _accuracies(
+    model: Any, blob: bytes, test: Split, output: str | None
+) -> dict[str, Any]:
+    keras_share = accuracy(model, test, output=output)
+    file_share = accuracy(TFLiteClassifier(blob), test, output=output)
     return {
         "keras": keras_share,
         "file": file_share,

@@ -9,14 +9,20 @@ import numpy as np
 import tensorflow as tf
 
 from tfnas.cli import quiet
+from tfnas.data import Dataset
 from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
 from tfnas.export import tracing
+from tfnas.export.feeding import feed_of
 from tfnas.export.inspection import require_integers
+from tfnas.export.metadata import Metadata
+from tfnas.export.metadata import with_metadata
+from tfnas.feed import Feed
 
 QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
 # What a file that computes in integers may take and give; its own first.
 IO = {"int8": ("int8", "float32"), "int16x8": ("int16", "float32")}
+_IMAGES = 200  # of a data set, to calibrate on
 _NO_OPERATOR = re.compile(r"'tf\.(\w+)' op is neither a custom op")
 
 
@@ -26,6 +32,7 @@ def to_tflite(
     representative: Any = None,
     io: str | None = None,
     image_size: tuple[int, int] | None = None,
+    feed: Feed | None = None,
 ) -> bytes:
     """Converts a Keras model to the content of a `.tflite` file.
 
@@ -49,12 +56,15 @@ def to_tflite(
         representative: for `"int8"` and `"int16x8"`, images as the network
             will see them (normalised): an array `(n, height, width,
             channels)`, or an iterable of images, of batches, or of (batch,
-            labels). Some hundred are enough.
+            labels). Some hundred are enough. A `Dataset` gives 200 of its
+            training images, and the facts of `feed`.
         io: for these two, what the file takes and gives: the integers that
             it computes in, `"int8"` or `"int16"` (also `None`), or
             `"float32"` for programs that know nothing of quantization.
         image_size: Height and width of the images, which a model of free
             size needs.
+        feed: How the model wants to be fed, which the file is to say: the
+            scale of the pixels and the names of the classes.
 
     Returns:
         The bytes of the file.
@@ -65,7 +75,16 @@ def to_tflite(
         ExportError: if the model does not take one image, a weight is not
             finite, `image_size` is missing or not the model's, or the model
             cannot be converted, or not wholly to integers.
+
+    Example:
+        >>> photos = tfnas.data.load({"name": "folder:photos"})
+        >>> blob = to_tflite(model, "int8", photos)
+        >>> read_feed(blob).labels == photos.class_names
+        True
     """
+    if isinstance(representative, Dataset):
+        feed = feed_of(representative) if feed is None else feed
+        representative = representative.train.representative(_IMAGES, seed=0)
     check_choice("quantize", quantize, QUANTIZE)
     integers = quantize in IO
     io = check_io(quantize, io) if integers else "float32"
@@ -93,6 +112,8 @@ def to_tflite(
     if integers:
         activations = IO[quantize][0]
         require_integers(blob, activations, float_io=io == "float32")
+    if feed is not None:
+        blob = with_metadata(blob, Metadata.of(feed, quantize=quantize))
     return blob
 
 
