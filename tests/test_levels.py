@@ -14,11 +14,13 @@ MAX_LINES = 600
 LEVELS = [
     ["tfnas.__version__"],
     ["tfnas.errors"],
+    ["tfnas.keras_settings"],
+    ["tfnas.keras_checked"],
     [
         "tfnas.registry", "tfnas.artifacts", "tfnas.cli",
-        "tfnas.tflite_packing", "tfnas.tflite_worker",
-        "tfnas.keras_settings", "tfnas.labels", "tfnas.feed",
+        "tfnas.tflite_packing", "tfnas.tflite_worker", "tfnas.feed",
     ],
+    ["tfnas.labels", "tfnas.leading_scale"],
     ["tfnas.arch"],
     ["tfnas.ops"],
     ["tfnas.spaces", "tfnas.cost", "tfnas.data"],

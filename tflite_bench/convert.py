@@ -95,7 +95,9 @@ def keras_model(blocks: Sequence[Block], shape: tuple[int, ...]) -> Any:
     for i, block in enumerate(blocks):
         graph = ops.lower(block, shape)
         states = [
-            keras.Input(batch_shape=(1, *graph.shapes[node.name]))
+            keras.Input(
+                batch_shape=(1, *graph.shapes[node.name]), dtype="float32"
+            )
             for node in graph.live if node.kind == "state"
         ]
         x = ops.build(block, shape, keras, f"b{i:02d}")(x, *states)

@@ -17,6 +17,7 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from tfnas import keras_settings
 from tfnas.errors import TfnasError
 
 
@@ -53,6 +54,7 @@ def run(main: Callable[[list[str]], None], *, words: bool = False) -> NoReturn:
     # one at every step: without it a search on the CPU is 3 times as fast.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    keras_settings.pin_environment()
     _show_help_of(sys.modules[main.__module__])
     app.run(guarded, flags_parser=_parse_flags)
     raise SystemExit(0)
@@ -81,13 +83,21 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow without the chatter of its start and of its work."""
+    """Imports TensorFlow without the chatter of its start and of its work.
+
+    Keras, which comes with it, has our settings from then on.
+
+    Raises:
+        ConfigError: if its `keras.json` keeps it from being imported.
+    """
+    keras_settings.check()
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     with quiet():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+        keras_settings.pin()
 
 
 @contextlib.contextmanager

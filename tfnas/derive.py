@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfnas import keras_settings
 from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.errors import ArtifactError
@@ -40,7 +41,9 @@ def build_model(arch: Arch, K: Any = None) -> Any:
     Raises:
         ArtifactError: when a block does not fit its registered op, or the
             last block does not give the logits.
+        ConfigError: when Keras does not run on TensorFlow.
     """
+    keras_settings.check()
     if K is None:
         import keras
 
@@ -53,7 +56,9 @@ def build_model(arch: Arch, K: Any = None) -> Any:
         )
     if is_language_model(arch):
         return _build_step(arch, K)
-    image = K.Input(arch.input_shape, name="image")
+    image = K.Input(
+        arch.input_shape, name="image", dtype=keras_settings.DTYPE
+    )
     logits = apply_blocks(arch, len(arch.blocks), image, K)
     return K.Model(image, logits, name=f"tfnas_{arch.id}")
 
@@ -67,7 +72,10 @@ def _build_step(arch: Arch, K: Any) -> Any:
         )
     )
     word = K.Input((), dtype="int32", name="word")
-    state = K.Input((language_parts(arch).width,), name="state")
+    state = K.Input(
+        (language_parts(arch).width,), name="state",
+        dtype=keras_settings.DTYPE,
+    )
     hidden = cell(table(word), state)
     return K.Model(
         [word, state], [decoder(hidden), hidden], name=f"tfnas_{arch.id}"

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfnas import keras_settings
 from tfnas.arch import Arch
 from tfnas.derive import build_model
 from tfnas.derive import load_weights
@@ -284,12 +285,17 @@ def build_language_model(
 
     Raises:
         ArtifactError: when the architecture is no language model.
+        ConfigError: when Keras does not run on TensorFlow.
     """
+    keras_settings.check()
     layer = LanguageModel(
-        arch, dropouts, table_range, seed, name="language_model"
+        arch, dropouts, table_range, seed, name="language_model",
+        dtype=keras_settings.DTYPE,
     )
     words = keras.Input((None,), dtype="int32", name="words")
-    state = keras.Input((layer.parts.width,), name="state")
+    state = keras.Input(
+        (layer.parts.width,), dtype=keras_settings.DTYPE, name="state"
+    )
     return keras.Model(
         [words, state], layer(words, state), name=f"tfnas_{arch.id}"
     )

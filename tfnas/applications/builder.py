@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfnas import derive
+from tfnas import keras_settings
 from tfnas import ops
 from tfnas.applications import weights as weight_files
 from tfnas.applications.entry import APPLICATIONS
@@ -19,6 +20,8 @@ from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.keras_settings import DATA_FORMAT
+from tfnas.keras_settings import DTYPE
 
 _POOLINGS = (None, "avg", "max")
 _LARGE = 4096  # a side at which only a pool over the whole map leaves 1 x 1
@@ -78,6 +81,7 @@ def build(
     pooling: str | None = None, classes: int | None = None,
     classifier_activation: str | None = "softmax", name: str | None = None,
 ) -> Any:
+    keras_settings.check()
     import keras
 
     _check(application, include_top, pooling, classes)
@@ -92,7 +96,7 @@ def build(
         require_same(read, arch, number)
     image = input_tensor
     if image is None:
-        image = keras.Input(shape, name="image")
+        image = keras.Input(shape, name="image", dtype=DTYPE)
     x = derive.apply_blocks(arch, number, image, keras)
     if include_top:
         x = activate(x, classifier_activation)
@@ -101,7 +105,9 @@ def build(
             "avg": keras.layers.GlobalAveragePooling2D,
             "max": keras.layers.GlobalMaxPooling2D,
         }
-        x = pools[pooling](name=f"{pooling}_pool")(x)
+        x = pools[pooling](
+            name=f"{pooling}_pool", dtype=DTYPE, data_format=DATA_FORMAT
+        )(x)
     source = image if input_tensor is None else keras.utils.get_source_inputs(
         input_tensor
     )
@@ -207,7 +213,7 @@ def activate(logits: Any, activation: Any) -> Any:
         return logits
     try:
         layer = keras.layers.Activation(
-            activation, dtype="float32", name="predictions"
+            activation, dtype=DTYPE, name="predictions"
         )
     except (ValueError, TypeError) as error:
         raise ConfigError(

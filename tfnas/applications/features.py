@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfnas import derive
+from tfnas import keras_settings
 from tfnas import ops
 from tfnas.applications import builder
 from tfnas.applications.entry import Application
@@ -71,6 +72,7 @@ def feature_extractor(
         >>> maps = feature_extractor("densenas_a", ("stride_8",))(images)
         >>> maps["stride_8"].shape
     """
+    keras_settings.check()
     import keras
 
     entry = find(network)
