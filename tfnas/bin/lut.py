@@ -1,6 +1,8 @@
 """Measures, shows and checks the latency table of a search space.
 
   tfnas-lut --space=densenas_mbv2 --device=host --dtype=int8 --lut=host.json
+  tfnas-lut --space=densenas_mbv2 --image_size=48,64 --channels=1 \\
+      --classes=10 --lut=grey.json
   tfnas-lut --space=densenas_mbv2 --device=adb:R5CT --lut=phone.json \\
       --benchmark_binary=benchmark_model
   tfnas-lut --mode=show --lut=host.json
@@ -39,6 +41,19 @@ _LUT = flags.DEFINE_string(
 )
 _WORKDIR = options.define_workdir(required=False)
 _SPACE = flags.DEFINE_string("space", None, "Search space to build or check.")
+_SIZE = flags.DEFINE_list(
+    "image_size", None,
+    "Side of the space's images in pixels, or height,width; as data.image_size "
+    "of the config. Defaults to the space's own.",
+)
+_CHANNELS = flags.DEFINE_enum(
+    "channels", None, ["1", "3", "4"],
+    "Channels of those images; as data.channels of the config.",
+)
+_CLASSES = flags.DEFINE_integer(
+    "classes", None, "Classes of the networks. Defaults to the space's own.",
+    lower_bound=2,
+)
 _DEVICE = flags.DEFINE_string(
     "device", "host",
     "Where to measure: host, adb:SERIAL, or adb for the only phone.",
@@ -114,8 +129,22 @@ def _required(flag: flags.FlagHolder, name: str | None = None) -> str:
     return flag.value
 
 
+def _space(name: str) -> spaces.Space:
+    shape = spaces.get(name).input_shape
+    if _SIZE.value or _CHANNELS.value:
+        sides = _SIZE.value or [str(side) for side in shape[:2]]
+        if len(sides) not in (1, 2) or not all(map(str.isdecimal, sides)):
+            raise app.UsageError(
+                "Expected --image_size=SIDE or --image_size=HEIGHT,WIDTH. "
+                f"Received: --image_size={','.join(sides)}"
+            )
+        height, width = (int(side) for side in (*sides, *sides)[:2])
+        shape = (height, width, int(_CHANNELS.value or shape[2]))
+    return spaces.get(name, _CLASSES.value, shape)
+
+
 def _build() -> None:
-    space, path = spaces.get(_required(_SPACE)), _path()
+    space, path = _space(_required(_SPACE)), _path()
     device = tables.get_device(
         _DEVICE.value, _RUNTIME.value, _THREADS.value, _BINARY.value,
         _FIXED.value, f"{path}.phone.jsonl",
@@ -174,7 +203,7 @@ def _check() -> None:
         ops.parse_lut_key(key)
     print(describe(table))
     if _SPACE.value:
-        space = spaces.get(_SPACE.value)
+        space = _space(_SPACE.value)
         coverage = table.coverage(space)
         print(f"coverage     {coverage} of {space.name}")
         table.require_rows(coverage.missing)

@@ -82,11 +82,12 @@ def _listing(lines: Sequence[str]) -> str:
     return listing
 
 
-def decoded(read: Callable[[int], bytes]) -> Look:
+def decoded(read: Callable[[int], bytes], channels: int) -> Look:
     """Returns a look that decodes each image.
 
     Args:
         read: takes an index and returns the image file.
+        channels: that training wants.
     """
 
     def look(index: int) -> tuple[str | None, int]:
@@ -94,6 +95,6 @@ def decoded(read: Callable[[int], bytes]) -> Look:
             data = read(index)
         except OSError as error:
             return error.strerror or str(error), 1
-        return decoding.look(data)
+        return decoding.look(data, channels)
 
     return look

@@ -62,7 +62,7 @@ def make(
             return cut(tf.ensure_shape(image, (None, None, colours)), None)
 
         def png():
-            return cut(tf.io.decode_png(data, channels=colours), turn)
+            return cut(tf.io.decode_png(data, channels=3), turn)
 
         def jpeg(shape):
             image = _part_of_jpeg(data, shape, turn, draw, words, size, wanted)
@@ -79,6 +79,8 @@ def make(
             )
 
         def others():
+            if wanted == 4:
+                return by_pillow()
             is_png = tf.strings.substr(data, 0, 8) == decoding.PNG
             return tf.cond(
                 is_png,

@@ -1,7 +1,8 @@
 """From the bytes of an image file to pixels.
 
 JPEG and PNG files are decoded by TensorFlow, whatever their names; all others
-by Pillow. What is too large is refused by its header.
+by Pillow, and PNG files with their opacity, of which TensorFlow makes 15 where
+nothing shows through 4 bits. What is too large is refused by its header.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ def _eight_bits(image: Image.Image, channels: int) -> np.ndarray:
     return np.concatenate([colours, opaque], axis=-1)
 
 
-def look(data: bytes) -> tuple[str | None, int]:
+def look(data: bytes, channels: int = 3) -> tuple[str | None, int]:
     """Decodes an image file once, with the decoder that training uses.
 
     Of JPEG and PNG files it reads CMYK as RGB, 16 bits as 8, and of an
@@ -176,6 +177,7 @@ def look(data: bytes) -> tuple[str | None, int]:
 
     Args:
         data: the whole file.
+        channels: that training wants.
 
     Returns:
         What is wrong with it, or None, and its `orientation`.
@@ -186,8 +188,8 @@ def look(data: bytes) -> tuple[str | None, int]:
         return what, 1
     kind = _by_tensorflow(data)
     try:
-        if kind is None:
-            by_pillow(data, 3, True)
+        if kind is None or (kind == "PNG" and channels == 4):
+            by_pillow(data, channels, True)
             return None, 1
         opened(data).close()
         _decode_once(data, kind)

@@ -96,19 +96,20 @@ def _file_part(
     def measured(index: int) -> tuple[str | None, int]:
         return files.size_problem(sizes[index]), 1
 
+    decoded = checking.decoded(
+        lambda index: files.read(paths[index]), settings.channels
+    )
+
     def read(picks):
         kept, turns = checking.readable(
             picks,
-            checking.decoded(lambda index: files.read(paths[index]))
-            if settings.check_images else measured,
+            decoded if settings.check_images else measured,
             lambda index: files.printable(os.fsdecode(paths[index])),
             settings,
             files.printable(root),
         )
-        wanted = np.array([paths[index] for index in kept], object)
-        return Encoded(
-            _file_reader(wanted), turns if settings.check_images else None
-        ), kept
+        reader = _file_reader(np.array([paths[i] for i in kept], object))
+        return Encoded(reader, turns if settings.check_images else None), kept
 
     return Part(np.array(labels, np.int64), read, own_names)
 

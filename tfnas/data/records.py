@@ -266,7 +266,7 @@ def _part(
         kept, turns = picks, None
         if settings.check_images:
             kept, turns = checking.readable(
-                picks, checking.decoded(read_image),
+                picks, checking.decoded(read_image, settings.channels),
                 lambda index: names[index], settings, settings.name,
             )
 
