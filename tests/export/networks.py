@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from tfnas import data
 from tfnas import derive
 from tfnas import spaces
 from tfnas.arch import Arch
@@ -44,6 +45,16 @@ def coloured_images(n, seed, size=32):
     colours = RNG(seed).normal(0, 1, (n, 1, 1, 3))
     noise = RNG([seed, 1]).normal(0, 0.5, (n, size, size, 3))
     return (colours + noise).astype(np.float32)
+
+
+def digits(size, n):
+    """Returns so many images to train on, and 8 to compare on."""
+    return data.load(
+        {
+            "name": "digits", "image_size": size, "limit_train": n,
+            "limit_test": 8,
+        }
+    )
 
 
 def _block(op, inputs, outputs, stride=1, **attrs):
