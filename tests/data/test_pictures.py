@@ -47,7 +47,8 @@ def _written_as(suffix):
 def test_each_suffix_that_pillow_can_write_is_used(tmp_path):
     contents = {
         f"picture{suffix.upper()}": _written_as(suffix)
-        for suffix in files.suffixes() - {".icns", ".ico"}  # of sizes of their own
+        # The two have sizes of their own.
+        for suffix in files.suffixes() - {".icns", ".ico"}
     }
     contents = {name: file for name, file in contents.items() if file}
     common = "jpg jpeg jfif jpe png webp bmp tif tiff gif jp2 ppm tga"
