@@ -33,6 +33,7 @@ from android_bench.phone import AdbDevice
 from tflite_bench import stats
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import seeds
 from tfnas.errors import ConfigError
 
 _SERIAL = flags.DEFINE_list(
@@ -65,7 +66,7 @@ _ROUNDS = flags.DEFINE_integer(
     "rounds", 5, "Rounds; each starts one process for every model.",
     lower_bound=2,
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order of the visits.")
+_SEED = seeds.define("Seed of the order of the visits.", 0)
 _PROFILE = flags.DEFINE_bool(
     "enable_op_profiling", False, "Also time the operators inside."
 )

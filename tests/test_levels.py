@@ -19,6 +19,7 @@ LEVELS = [
     [
         "tfnas.registry", "tfnas.artifacts", "tfnas.cli",
         "tfnas.tflite_packing", "tfnas.tflite_worker", "tfnas.feed",
+        "tfnas.seeds",
     ],
     ["tfnas.labels", "tfnas.leading_scale"],
     ["tfnas.arch"],
@@ -33,7 +34,7 @@ LEVELS = [
 LEVEL_OF = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 
 # What the two benchmark packages take from outside. Only tfnas.bin knows them.
-BASE = {"tfnas.errors", "tfnas.artifacts", "tfnas.cli"}
+BASE = {"tfnas.errors", "tfnas.artifacts", "tfnas.cli", "tfnas.seeds"}
 BORROWS = {
     "tflite_bench": BASE,
     "tflite_bench.writer": BASE | {"tfnas.arch", "tfnas.ops"},
@@ -53,6 +54,7 @@ LIGHT = (
     "tfnas.registry.",
     "tfnas.tflite_packing.",
     "tfnas.tflite_worker.",
+    "tfnas.seeds.",
     "tfnas.keras_settings.",
     "tfnas.labels.",
     "tfnas.feed.",

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tfnas
 from tests import language_models as lm
 from tfnas import derive
+from tfnas import seeds
 from tfnas import spaces
 from tfnas.errors import ArtifactError
 from tfnas.ops.recurrent import read_cell
@@ -169,6 +170,17 @@ def test_equal_seeds_start_equal_and_edges_are_alike_in_all_graphs():
         some["edge_0_1"], weights("relu.tanh:0-1", 4)["edge_0_1"]
     )
     assert np.abs(some["edge_0_1"]).max() <= 0.04
+
+
+@pytest.mark.parametrize("seed", [2**21, seeds.MAX])
+def test_large_seeds_draw_weights_of_their_own(seed):
+    def table(seed):
+        layer = LanguageModel(lm.make_arch(lm.CELL), seed=seed)
+        layer.build((None, None), (None, lm.WIDTH))
+        return np.array(layer.table)
+
+    assert not np.array_equal(table(seed), table(0))
+    np.testing.assert_array_equal(table(seed), table(seed))
 
 
 def test_without_rates_training_drops_nothing():

@@ -30,6 +30,7 @@ from tflite_bench.footprint import footprint
 from tflite_bench.profile import profile
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import seeds
 from tfnas.errors import ConfigError
 
 _RUNTIME = flags.DEFINE_enum(
@@ -46,7 +47,7 @@ _XNNPACK = flags.DEFINE_bool(
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 50, "Rounds; each visits every model once.", lower_bound=2
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order of the visits.")
+_SEED = seeds.define("Seed of the order of the visits.", 0)
 _INPUT_SHAPE = flags.DEFINE_multi_string(
     "input_shape", [],
     "A shape like 1x224x224x3 for an input that leaves sizes free; give the "

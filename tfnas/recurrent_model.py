@@ -29,6 +29,7 @@ from tfnas.ops.recurrent import language_parts
 
 KERNEL_RANGE = 0.04  # kernels start from uniform(-0.04, 0.04)
 _STREAMS = 2 + MAX_NODES**2  # of initial weights, for each seed
+_KERAS_SEEDS = 2**32  # how many Keras has
 _ACTS: dict[str, Callable[[Any], Any]] = {
     "linear": tf.identity,
     "relu": tf.nn.relu,
@@ -137,7 +138,8 @@ class LanguageModel(keras.layers.Layer):
         return self.add_weight(
             name=name, shape=shape,
             initializer=keras.initializers.RandomUniform(
-                -limit, limit, seed=self.seed * _STREAMS + stream
+                -limit, limit,
+                seed=(self.seed * _STREAMS + stream) % _KERAS_SEEDS,
             ),
         )
 

@@ -11,6 +11,7 @@ from absl import flags
 from ml_collections import config_dict
 
 from tfnas import artifacts
+from tfnas import seeds
 from tfnas.errors import ConfigError
 
 # Help lists each flag with the program that asked for it.
@@ -44,7 +45,7 @@ def define_overrides() -> None:
     """Defines the named flags that take the place of config fields."""
     flags.DEFINE_string("space", None, "Search space, instead of the config's.")
     flags.DEFINE_string("lut", None, "Latency table, instead of the config's.")
-    flags.DEFINE_integer("seed", None, "Seed, instead of the config's.")
+    seeds.define("Seed, instead of the config's.")
     flags.DEFINE_enum(
         "strategy", None, STRATEGIES,
         "Distribution, instead of the config's. multiworker reads TF_CONFIG "
@@ -56,7 +57,8 @@ def merge(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
     """Returns a config with the named flags that were given put in.
 
     Raises:
-        ConfigError: for a flag whose field the config does not have.
+        ConfigError: for a flag whose field the config does not have, or a
+            seed out of range.
     """
     merged = config.copy_and_resolve_references()
     for field, flag in (
@@ -76,7 +78,21 @@ def merge(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
                 f"--{flag} is for configs with `{field}`. "
                 f"Received: --{flag}={value}"
             ) from error
+    check_seeds(merged)
     return merged
+
+
+def check_seeds(config: config_dict.ConfigDict) -> None:
+    """Refuses seeds of a config that are out of range.
+
+    Raises:
+        ConfigError: naming the field.
+    """
+    for name in ("seed", "search.op_seed"):
+        *section, field = name.split(".")
+        holder = config.get(section[0]) if section else config
+        if holder is not None and field in holder:
+            seeds.check(holder[field], f"config.{name}")
 
 
 def target(config: config_dict.ConfigDict) -> float | None:

@@ -30,6 +30,7 @@ from absl import flags
 
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import seeds
 from tfnas.bin import archs
 from tfnas.bin import configs
 from tfnas.bin import limits
@@ -54,7 +55,7 @@ _WORKERS = flags.DEFINE_integer(
     "workers", 1, "Trials that train side by side on this machine.",
     lower_bound=1,
 )
-_SEED = flags.DEFINE_integer("seed", None, "Seed, instead of the config's.")
+_SEED = seeds.define("Seed, instead of the config's.")
 limits.define_limits()
 
 _CHIEF = "KERASTUNER_ORACLE_IP"
@@ -100,6 +101,7 @@ def _merged() -> Any:
     config = _CONFIG.value.copy_and_resolve_references()
     if _SEED.value is not None:
         config.seed = _SEED.value
+    options.check_seeds(config)
     tune = space.settings(config)
     for name, value in (("tuner", _TUNER.value), ("trials", _TRIALS.value)):
         if value is not None:

@@ -7,6 +7,7 @@ import pathlib
 from typing import Any
 
 from tfnas import artifacts
+from tfnas import seeds
 from tfnas.cost.lut import LatencyTable
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
@@ -46,11 +47,13 @@ def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:
         The search and the loop that runs its phases.
 
     Raises:
-        ConfigError: when the target is not in the unit of the search.
+        ConfigError: when the target is not in the unit of the search, or
+            the seed out of range.
         LutMiss: with every operator that the table lacks.
         InfeasibleBudget: with the reachable range, when the target is
             outside it.
     """
+    seeds.check(config.seed, "config.seed")
     _check_unit(config)
     strategy = distribute.strategy(config.strategy)
     run_state.start(config.seed)
