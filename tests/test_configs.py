@@ -12,6 +12,7 @@ import pytest
 
 from tfnas import artifacts
 from tfnas.bin import configs
+from tfnas.data import fields
 from tfnas.errors import ConfigError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -116,6 +117,92 @@ def test_workdir_of_another_config_names_the_field(folder):
     artifacts.claim_workdir("run", configs.load("tiny:local"))
     with pytest.raises(ConfigError, match="search.epochs: 3 there, 100 here"):
         artifacts.claim_workdir("run", configs.load("tiny"))
+
+
+OWN = '''
+"""A config that says little of its data."""
+
+from ml_collections import config_dict
+
+
+def get_config(name="digits"):
+    config = config_dict.ConfigDict()
+    config.data = config_dict.ConfigDict({"name": name, "image_size": 32})
+    config.data.classes = None
+    config.data.std = 64.0
+    config.side = config.data.get_ref("image_size")
+    return config
+'''
+FLAGS = {
+    "mean": ("123.7,116.3,103.5", [123.7, 116.3, 103.5]),
+    "std": ("127", 127),
+    "channels": ("1", 1),
+    "image_size": ("48,64", [48, 64]),
+    "max_bad": ("3", 3),
+    "exif_rotation": ("false", False),
+    "check_images": ("false", False),
+    "classes": ("5", 5),
+    "class_seed": ("7", 7),
+    "split_list": ("list.json", "list.json"),
+    "limit_train": ("9", 9),
+}
+
+
+@pytest.mark.parametrize("spec", ["tiny", "densenas_mbv2:local"])
+def test_every_field_of_the_data_can_be_set(folder, spec):
+    pathlib.Path("configs/tiny.py").write_text(OWN)
+    if spec != "tiny":
+        spec = f"{ROOT}/configs/{spec.replace(':', '.py:')}"
+    words = [f"--config.data.{k}={text}" for k, (text, _) in FLAGS.items()]
+    done = _run(f"--config={spec}", *words)
+    assert done.returncode == 0, done.stderr
+    config = json.loads(done.stdout)
+    expected = {name: value for name, (_, value) in FLAGS.items()}
+    assert expected.items() <= config["data"].items()
+    assert config.get("side", [48, 64]) == [48, 64]  # it refers to the other
+
+
+def test_fields_that_a_config_leaves_out_are_null(folder):
+    pathlib.Path("configs/tiny.py").write_text(OWN)
+    section = configs.load("tiny").data
+    assert set(section) == set(fields.IMAGE_FIELDS)
+    given = {"name": "digits", "image_size": 32, "std": 64.0}
+    assert {k: v for k, v in section.items() if v is not None} == given
+    assert set(configs.load("tiny:ptb:folder").data) - set(given) == (
+        set(fields.TEXT_FIELDS) - set(given) | {"classes"}
+    )
+
+
+def test_shipped_configs_have_known_fields_only():
+    for path in sorted(ROOT.glob("configs/[!_]*.py")):
+        section = configs.load(str(path)).get("data", {})
+        assert section is None or not set(section) - set(
+            {**fields.IMAGE_FIELDS, **fields.TEXT_FIELDS}
+        )
+
+
+def test_unknown_field_of_the_data_is_refused_by_name(folder):
+    text = OWN.replace("config.data.std", "config.data.colour")
+    pathlib.Path("configs/tiny.py").write_text(text)
+    done = _run("--config=tiny")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 2  # and where to find help
+    assert "tiny.py: `data` has" in done.stderr
+    assert "Received: colour" in done.stderr
+    done = _run("--config=tiny", "--config.data.colours=3")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_workdir_from_before_a_field_goes_on(folder):
+    pathlib.Path("configs/tiny.py").write_text(OWN)
+    config = configs.load("tiny")
+    old = {"data": {"name": "digits", "image_size": 32, "std": 64.0}}
+    artifacts.claim_workdir("run", {**old, "side": 32})
+    artifacts.claim_workdir("run", config)
+    with config.unlocked():
+        config.data.channels = 1
+    with pytest.raises(ConfigError, match="channels: absent there, 1 here"):
+        artifacts.claim_workdir("run", config)
 
 
 def test_wheel_holds_configs_and_data(tmp_path):
