@@ -197,7 +197,7 @@ def _profile_table(model: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _input_shapes() -> list[list[int]]:
+def _input_shapes() -> tuple[tuple[int, ...], ...]:
     """Reads the flag `--input_shape`."""
     shapes = []
     for text in _INPUT_SHAPE.value:
@@ -207,8 +207,8 @@ def _input_shapes() -> list[list[int]]:
                 "Expected sizes of 1 or more like 1x224x224x3. Received: "
                 f"--input_shape={text}"
             )
-        shapes.append([int(size) for size in sizes])
-    return shapes
+        shapes.append(tuple(int(size) for size in sizes))
+    return tuple(shapes)
 
 
 def _check_used(

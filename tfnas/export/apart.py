@@ -37,7 +37,7 @@ class ApartInterpreter:
 
     Args:
         model: the file, or its content.
-        source: its name, for error messages.
+        source: its name, for error messages; the path by default.
         threads: how many of them run the model.
         timeout_s: the longest that loading, resizing or one run may take.
 
@@ -64,12 +64,16 @@ class ApartInterpreter:
     def __init__(
         self,
         model: PathLike | bytes,
-        source: str = "model",
+        source: str | None = None,
         threads: int = 1,
         timeout_s: float = TIMEOUT_S,
     ):
-        blob = model if isinstance(model, bytes) else _read(model)
-        self.source, self._timeout_s = source, timeout_s
+        if isinstance(model, bytes):
+            blob, name = model, "model"
+        else:
+            blob, name = _read(model), str(model)
+        self.source = source or name
+        self._timeout_s = timeout_s
         self._noise: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", _WORKER],
