@@ -17,6 +17,7 @@ from tfnas.export.feeding import feed_of
 from tfnas.export.inspection import require_integers
 from tfnas.export.metadata import Metadata
 from tfnas.export.metadata import with_metadata
+from tfnas.export.rewriting import integer_form
 from tfnas.feed import Feed
 
 QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
@@ -96,6 +97,8 @@ def to_tflite(
         batches = _in_batches(images, tracing.image_input(model).batch or 1)
     with quiet():
         traced = tracing.trace(tracing.float32_copy(model), image_size)
+        if integers:
+            traced = integer_form(traced)
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [traced], tf.Module()
         )
