@@ -22,6 +22,8 @@ from tfnas.feed import Feed
 
 _SCALE = ("mean", "std")
 DATA = "the data set"
+# What these say needs no words.
+_PLAIN = ("a flag", "itself", "its metadata")
 
 
 def feed_of(dataset: Dataset) -> Feed:
@@ -167,7 +169,7 @@ def scaled_split(split: Split, feed: Feed) -> Split:
 def remarks(classifier: Classifier, dataset: Dataset) -> list[str]:
     """Returns what has to be said of how a network was fed.
 
-    What the file itself says, or a flag, needs no words.
+    What the file itself says, or a flag, needs no words; a fault of it does.
 
     Args:
         classifier: After `fit`.
@@ -176,12 +178,13 @@ def remarks(classifier: Classifier, dataset: Dataset) -> list[str]:
     feed = classifier.feed
     assert feed.mean is not None and feed.std is not None
     scale = f"mean {feeds.words(feed.mean)}, std {feeds.words(feed.std)}"
-    lines, taken, flags = [], [], []
+    taken, flags = [], []
+    lines = [f"{classifier.source}: {fault}" for fault in classifier.faults]
     who = feed.said_by.get("mean", "")
     if who == DATA:
         taken.append(scale)
         flags += ["--mean", "--std"]
-    elif who.startswith("its ") and who != "its metadata":
+    elif who not in _PLAIN:
         lines.append(f"{classifier.source}: scaled by {scale}, by {who}")
     if feed.said_by.get("labels") == DATA:
         taken.append("the order of the classes")

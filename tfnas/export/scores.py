@@ -168,6 +168,25 @@ def kinds_of_file(blob: bytes) -> list[str]:
     return kinds
 
 
+def unset_variables(blob: bytes) -> int:
+    """Returns how many variables a `.tflite` reads and never sets.
+
+    `TFLiteConverter.from_concrete_functions(..., model)` writes such a file
+    of a Keras 3 model: TensorFlow does not find the weights in it to freeze
+    (TensorFlow 2.21, Keras 3.15). It computes with whatever the memory held.
+
+    Args:
+        blob: Content of a file that the runtime has opened.
+    """
+    model = schema.Model.GetRootAs(blob)
+    names = [
+        _op_name(model, graph.Operators(i))
+        for graph in map(model.Subgraphs, range(model.SubgraphsLength()))
+        for i in range(graph.OperatorsLength())
+    ]
+    return 0 if "ASSIGN_VARIABLE" in names else names.count("READ_VARIABLE")
+
+
 def _op_name(model: Any, op: Any) -> str:
     code = model.OperatorCodes(op.OpcodeIndex())
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
