@@ -13,6 +13,7 @@ from absl import logging
 
 from tfnas import artifacts
 from tfnas.data import checking
+from tfnas.data import decoding
 from tfnas.data import files
 from tfnas.data.fields import Settings
 from tfnas.data.images import IMAGENET_MEAN
@@ -117,11 +118,13 @@ class _Records:
         places: file, offset and length of the image file in each record.
         labels: label of each.
         names: what each is called, each once.
+        turns: the `decoding.orientation` of each.
     """
 
     places: list[tuple[str, int, int]]
     labels: np.ndarray
     names: Sequence[str]
+    turns: np.ndarray
 
     def read(self, index: int) -> bytes:
         """Returns the image file of a record."""
@@ -148,7 +151,7 @@ def _scan(where: str, prefixes: tuple[str, ...]) -> _Records:
             f"Expected files whose names start with {' or '.join(prefixes)}. "
             f"Received: name=tfrecord:{files.printable(where)}"
         )
-    places, labels, file_names, numbers = [], [], [], []
+    places, labels, file_names, numbers, turns = [], [], [], [], []
     for path in paths:
         offset, shown = _HEAD_BYTES, files.printable(os.path.basename(path))
         try:
@@ -160,6 +163,7 @@ def _scan(where: str, prefixes: tuple[str, ...]) -> _Records:
                 # The image is read from there, without the record around it.
                 start = offset + record.index(image)
                 places.append((path, start, len(image)))
+                turns.append(decoding.orientation(image))
                 labels.append(label)
                 file_names.append(file)
                 numbers.append(f"{shown}:{number}")
@@ -170,7 +174,8 @@ def _scan(where: str, prefixes: tuple[str, ...]) -> _Records:
             ) from error
     named = all(file_names) and len(set(file_names)) == len(file_names)
     return _Records(
-        places, np.array(labels, np.int64), file_names if named else numbers
+        places, np.array(labels, np.int64), file_names if named else numbers,
+        np.array(turns, np.uint8),
     )
 
 
@@ -201,7 +206,7 @@ def _record_part(
     records: _Records, values: np.ndarray, settings: Settings
 ) -> Part:
     labels = np.searchsorted(values, records.labels)
-    return _part(records.read, labels, records.names, settings)
+    return _part(records.read, labels, records.names, settings, records.turns)
 
 
 def tfds(where: str, settings: Settings) -> Source:
@@ -261,9 +266,11 @@ def _part(
     labels: np.ndarray,
     names: Sequence[str],
     settings: Settings,
+    orientations: np.ndarray | None = None,
 ) -> Part:
     def read(picks):
-        kept, turns = picks, None
+        kept = picks
+        turns = None if orientations is None else orientations[picks]
         if settings.check_images:
             kept, turns = checking.readable(
                 picks, checking.decoded(read_image, settings.channels),
