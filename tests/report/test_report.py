@@ -246,6 +246,23 @@ def test_says_how_many_random_architectures_score_as_high(search_workdir):
     assert f"{as_good} of {len(cheap)} random architectures" in after
 
 
+def test_page_and_terminal_say_where_the_files_are_and_what_to_type(
+    run_workdir
+):
+    assert report.next_steps(run_workdir) == ""
+    result = json.loads((run_workdir / "search" / "result.json").read_text())
+    folder = run_workdir / "derived" / result["archs"][0]["id"]
+    for name in ("model.keras", "model_int8.tflite"):
+        (folder / name).touch()
+    said = report.next_steps(run_workdir)
+    assert f"  {folder / 'model_int8.tflite'}" in said.splitlines()
+    assert f"tfnas-evaluate --data=digits --model={folder}" in said
+    page = report.write(run_workdir).read_text()
+    assert "Files" in _sections(page)
+    assert f"derived/{folder.name}/model.keras" in page
+    assert f"tflite-bench {folder / 'model_int8.tflite'}" in page
+
+
 def test_terminal_table_fits_eighty_columns(run_workdir):
     lines = report.terminal_table(run_workdir).splitlines()
     assert max(map(len, lines)) <= 80

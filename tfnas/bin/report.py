@@ -24,6 +24,7 @@ def main(argv: list[str]) -> None:
     path = report.write(_WORKDIR.value)
     print(report.terminal_table(_WORKDIR.value))
     print(f"The whole report: {path}")
+    print(report.next_steps(_WORKDIR.value))
 
 
 def entry() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import shlex
 from typing import Any
 
 import numpy as np
@@ -115,21 +114,7 @@ def main(argv: list[str]) -> None:
     path = report.write(folder)
     print(report.terminal_table(folder))
     print(f"The whole report: {path}")
-    print(_next_steps(nets, config))
-
-
-def _next_steps(nets: list[Net], config: Any) -> str:
-    """Returns where the files of the result are, and what to type next."""
-    (net, *_) = [net for net in nets if net.role == "searched"] or nets
-    files = [net.folder / "model.keras", *(net.file(d) for d in DTYPES)]
-    models = " ".join(f"--model={shlex.quote(str(f))}" for f in files)
-    return "\n".join([
-        "The network found, with its labels and normalisation:",
-        *(f"  {file}" for file in files),
-        "next:",
-        f"  tfnas-evaluate --data={shlex.quote(config.data.name)} {models}",
-        f"  tflite-bench {shlex.quote(str(net.file('int8')))}",
-    ])
+    print(report.next_steps(folder))
 
 
 def check(config: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfnas import artifacts
+from tfnas.report import files
 from tfnas.report import plots
 from tfnas.report import style
 from tfnas.report import summary
@@ -71,6 +72,7 @@ def page(run: Run, pictures: Mapping[str, bytes]) -> str:
         *(_verdict(verdict) for verdict in summary.verdicts(run)),
         _tiles(run),
         _headline(run),
+        _files(run),
         _accuracy_latency(pictures),
         _architecture(run, pictures),
         _predicted_measured(run, pictures),
@@ -134,6 +136,21 @@ def _headline(run: Run) -> str:
     )
     table = _table(summary.headline(run), "headline")
     return _section("Searched against random", note, table)
+
+
+def _files(run: Run) -> str:
+    found = files.of_result(run)
+    if not found:
+        return ""
+    inside = "\n".join(str(path.relative_to(run.path)) for path in found)
+    typed = "\n".join(files.next_commands(run))
+    return _section(
+        "Files",
+        "In the workdir, the network found. The models carry labels and "
+        "normalisation: programs need not be told how to feed them.",
+        f"<pre>{html.escape(inside)}</pre><p>What to type next:</p>"
+        f"<pre>{html.escape(typed)}</pre>",
+    )
 
 
 def _accuracy_latency(pictures: Mapping[str, bytes]) -> str:

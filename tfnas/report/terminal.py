@@ -3,6 +3,7 @@
 import textwrap
 from pathlib import Path
 
+from tfnas.report import files
 from tfnas.report import summary
 from tfnas.report import workdir as workdirs
 
@@ -34,6 +35,21 @@ def terminal_table(workdir: str | Path) -> str:
         for verdict in summary.verdicts(run)
     ]
     return "\n".join([rule, lines[0], rule, *lines[1:], rule, *sentences])
+
+
+def next_steps(workdir: str | Path) -> str:
+    """Returns where the files of the result lie, and what to type next.
+
+    Args:
+        workdir: The workdir of `tfnas-run` or of a single search.
+
+    Returns:
+        The text, a path or a command a line; empty while there are none.
+
+    Raises:
+        ArtifactError: If the result is missing, or a file is unreadable.
+    """
+    return files.text(workdirs.read(workdir))
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:
