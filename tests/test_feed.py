@@ -59,6 +59,16 @@ def test_classes_are_matched_by_name():
     assert places == (1, 2, 0)
 
 
+def test_data_that_only_number_their_classes_have_no_names():
+    names = ("nought", "one", "two")
+    assert feeds.order_of(names, ("0", "1", "2"), "m", "d") == (0, 1, 2)
+    assert feeds.order_of(("2", "0", "1"), ("0", "1", "2"), "m", "d") == (
+        1, 2, 0
+    )
+    with pytest.raises(ConfigError, match="lacks 1"):
+        feeds.order_of(("0", "one", "2"), ("0", "1", "2"), "m", "d")
+
+
 @pytest.mark.parametrize(
     "labels",
     [("cat", "dog"), ("cat", "dog", "emu"), ("cat", "cat", "dog"),

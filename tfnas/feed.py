@@ -174,6 +174,8 @@ def order_of(
 ) -> tuple[int, ...]:
     """Returns, for each class of a data set, its place among the scores.
 
+    Data that only number their classes have no names to compare.
+
     Args:
         labels: Name of each score of a model.
         class_names: Name of each class of the data.
@@ -185,6 +187,9 @@ def order_of(
             the message has both lists.
     """
     place = {name: i for i, name in enumerate(labels)}
+    numbers = tuple(str(i) for i in range(len(labels)))
+    if tuple(class_names) == numbers and not set(place) & set(numbers):
+        return tuple(range(len(numbers)))
     same = set(place) == set(class_names)
     if not same or not len(place) == len(labels) == len(class_names):
         lost = [name for name in class_names if name not in place]

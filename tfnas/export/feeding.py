@@ -87,8 +87,8 @@ def fit(
 
 def _places(
     classifier: Classifier, feed: Feed, dataset: Dataset
-) -> tuple[int, ...] | None:
-    """Returns the place of each class among the scores, where it is another."""
+) -> tuple[int, ...]:
+    """Returns the place of each class of the data among the scores."""
     names = tuple(dataset.class_names)
     if feed.labels is None:
         if classifier.classes != len(names):
@@ -97,29 +97,21 @@ def _places(
                 f"classes, as {dataset.name} has ({feeds.listing(names)}). "
                 f"Received: classes={classifier.classes}"
             )
-        return None
+        return tuple(range(len(names)))
     if len(feed.labels) != classifier.classes:
         raise ConfigError(
             f"{classifier.source}: Expected {classifier.classes} labels, one "
             f"for each class. Received: {len(feed.labels)} labels: "
             f"{feeds.listing(feed.labels)}"
         )
-    if tuple(feed.labels) == names or _are_numbers(names, feed.labels):
-        return None
     return feeds.order_of(feed.labels, names, classifier.source, dataset.name)
 
 
-def _are_numbers(names: Sequence[str], labels: Sequence[str]) -> bool:
-    """Says whether the data only number the classes that a model names."""
-    numbers = tuple(str(i) for i in range(len(names)))
-    return tuple(names) == numbers and not set(labels) & set(numbers)
-
-
 def _in_order(
-    dataset: Dataset, feed: Feed, places: tuple[int, ...] | None
+    dataset: Dataset, feed: Feed, places: tuple[int, ...]
 ) -> Dataset:
     assert feed.labels is not None
-    moved = np.arange(len(feed.labels)) if places is None else np.array(places)
+    moved = np.array(places)
     train, test = (
         dataclasses.replace(split, labels=moved[split.labels])
         for split in (dataset.train, dataset.test)
