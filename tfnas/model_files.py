@@ -12,10 +12,9 @@ import pathlib
 import zipfile
 from typing import Any
 
-import keras
-
 from tfnas import artifacts
 from tfnas import feed as feeds
+from tfnas import keras_settings
 from tfnas.arch import Arch
 from tfnas.artifacts import PathLike
 from tfnas.errors import ArtifactError
@@ -33,6 +32,7 @@ def load_keras(path: PathLike) -> Any:
 
     Raises:
         ArtifactError: if the file is missing, damaged or of another kind.
+        ConfigError: if Keras runs on another backend.
     """
     path = pathlib.Path(path)
     if path.suffix != ".keras":
@@ -42,8 +42,12 @@ def load_keras(path: PathLike) -> Any:
         )
     if not path.is_file():
         raise ArtifactError(f"{path}: there is no such file")
+    keras_settings.check()
+    import keras
+
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with keras_settings.pinned():
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged archive can raise nearly anything
         raise ArtifactError(
             f"{path}: not a readable Keras model (damaged or truncated?): "

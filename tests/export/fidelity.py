@@ -36,7 +36,7 @@ def check(tuned, blob, images):
     network = export.TFLiteClassifier(blob)
     given, output = (
         details["quantization"][0]
-        for details in (network._input, network._output)
+        for details in (*network._runtime.inputs, *network._runtime.outputs)
     )
     expected = tuned(images).numpy()
     received = network.predict(images)

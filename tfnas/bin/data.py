@@ -17,6 +17,7 @@ from absl import app
 from absl import flags
 
 from tfnas import cli
+from tfnas import seeds
 from tfnas.errors import ConfigError
 
 _DATA = flags.DEFINE_string(
@@ -38,11 +39,8 @@ _CLASSES = flags.DEFINE_integer(
     "split: how many classes to use, the first in sorted order.",
     lower_bound=2,
 )
-_CLASS_SEED = flags.DEFINE_integer(
-    "class_seed",
-    None,
-    "split: draws the --classes with this seed instead.",
-    lower_bound=0,
+_CLASS_SEED = seeds.define(
+    "split: draws the --classes with this seed instead", name="class_seed"
 )
 _CLASS_LIST = flags.DEFINE_string(
     "class_list",
@@ -58,12 +56,9 @@ _FRACTION = flags.DEFINE_float(
     lower_bound=0,
     upper_bound=1,
 )
-_SEED = flags.DEFINE_integer(
-    "seed",
-    None,
+_SEED = seeds.define(
     "split: draws the images of that share; without it they are the first of "
-    "each class in sorted order, as DenseNAS takes them.",
-    lower_bound=0,
+    "each class in sorted order, as DenseNAS takes them"
 )
 _SPLIT_LIST = flags.DEFINE_string(
     "split_list", None, "pack: use the classes and images of this list only."

@@ -26,6 +26,7 @@ from absl import flags
 
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import seeds
 from tfnas.arch import Arch
 from tfnas.bin import configs
 from tfnas.bin import datasets
@@ -106,12 +107,9 @@ _OUTPUT = flags.DEFINE_string(
 _REPORT = flags.DEFINE_string(
     "report", None, "The report to write (default: OUTPUT.report.json)."
 )
-_SEED = flags.DEFINE_integer(
-    "seed",
-    0,
+_SEED = seeds.define(
     "Draws the images to calibrate and compare on, their order in the "
-    "fine-tuning, and random weights.",
-    lower_bound=0,
+    "fine-tuning, and random weights", 0,
 )
 _DATA = datasets.define_data()
 datasets.define_feed()

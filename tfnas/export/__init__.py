@@ -4,6 +4,7 @@
 name: it brings legacy Keras along.
 """
 
+from tfnas import keras_checked as _keras_checked
 from tfnas.export.classifiers import Classifier
 from tfnas.export.classifiers import KerasClassifier
 from tfnas.export.classifiers import TFLiteClassifier
@@ -39,6 +40,8 @@ from tfnas.export.report import make_report
 from tfnas.export.tflite import to_tflite
 from tfnas.feed import Feed
 from tfnas.labels import read_labels
+
+_FIRST = (_keras_checked,)  # imported for what it refuses
 
 __all__ = [
     "Classifier",

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfnas import keras_settings
 from tfnas.arch import Arch
 from tfnas.cli import quiet
 from tfnas.data import Dataset
@@ -48,7 +49,11 @@ with environment_kept(), quiet():
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
+# Legacy Keras reads the same `keras.json`.
+_pinned = keras_settings.pinned(keras, tf_keras)
 
+
+@_pinned
 def quantize_aware(
     model: Any, arch: Arch, dataset: Dataset,
     settings: FineTuning | None = None,
@@ -116,6 +121,7 @@ def _rounded(twin: Any, placement: Placement, images: np.ndarray) -> Any:
     return quantized
 
 
+@_pinned
 def to_int8(quantized: Any, io: str | None = None) -> bytes:
     """Converts a model of `quantize_aware` to the content of a `.tflite`.
 
@@ -150,6 +156,7 @@ def to_int8(quantized: Any, io: str | None = None) -> bytes:
     return blob
 
 
+@_pinned
 def prune(
     model: Any, arch: Arch, dataset: Dataset, sparsity: float = 0.5,
     settings: FineTuning | None = None,
@@ -202,6 +209,7 @@ def prune(
     return _back(tfmot.sparsity.keras.strip_pruning(pruned), arch)
 
 
+@_pinned
 def cluster(
     model: Any, arch: Arch, dataset: Dataset, clusters: int = 32,
     settings: FineTuning | None = None,
