@@ -64,18 +64,15 @@ def make(
         def png():
             return cut(tf.io.decode_png(data, channels=3), turn)
 
-        def jpeg(shape):
-            image = _part_of_jpeg(data, shape, turn, draw, words, size, wanted)
-            if wanted == 4:
-                opaque = tf.fill((*size, 1), float(channels.OPAQUE))
-                image = tf.concat([image, opaque], -1)
-            return image
-
         # What is too large goes to Pillow as well, and is refused there.
-        def any_jpeg():
+        def jpeg():
             shape = tf.io.extract_jpeg_shape(data)
             return tf.cond(
-                _fits(shape), lambda: jpeg(shape), by_pillow
+                _fits(shape),
+                lambda: _part_of_jpeg(
+                    data, shape, turn, draw, words, size, wanted
+                ),
+                by_pillow,
             )
 
         def others():
@@ -88,7 +85,7 @@ def make(
                 by_pillow,
             )
 
-        image = tf.cond(tf.io.is_jpeg(data), any_jpeg, others)
+        image = tf.cond(tf.io.is_jpeg(data), jpeg, others)
         return index, tf.ensure_shape(image, (*size, wanted)), draw
 
     orientation = _orientation(images, split.exif_rotation)
@@ -157,7 +154,11 @@ def _part_of_jpeg(
     )
     part = part[:, left - start :][:, :width]
     part = channels.of_tensor(part, wanted)
-    return augment.resize(_upright(part, turn), size)
+    image = augment.resize(_upright(part, turn), size)
+    if wanted < 4:
+        return image
+    opaque = tf.fill((*size, 1), float(channels.OPAQUE))
+    return tf.concat([image, opaque], -1)
 
 
 def _box_in_file(shape, turn, draw, words, size) -> augment.Box:

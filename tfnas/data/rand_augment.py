@@ -114,22 +114,30 @@ def make(
         result = tf.switch_case(tf.minimum(number, len(functions)), branches)
         return tf.ensure_shape(result, (*shape[:2], 3))
 
-    def operation_on_grey(image, number, sign):
+    return _of_channels(operation, shape[2])
+
+
+def _of_channels(
+    operation: Callable[..., tf.Tensor], channels: int
+) -> Callable[..., tf.Tensor]:
+    """Returns an operation on RGB as one on images of other channels."""
+
+    def on_grey(image, number, sign):
         colours = tf.image.grayscale_to_rgb(image)
         return operation(colours, number, sign)[..., :1]
 
-    def operation_on_rgba(image, number, sign):
-        opacity = tf.cond(
-            number < len(functions),
-            lambda: image[..., 3:],
-            lambda: _move(
-                image[..., 3:], number - len(functions), sign, OPAQUE
-            ),
+    def on_rgba(image, number, sign):
+        first_move = len(NAMES) - len(_MOVES)
+        opacity = image[..., 3:]
+        moved = tf.cond(
+            number < first_move,
+            lambda: opacity,
+            lambda: _move(opacity, number - first_move, sign, OPAQUE),
         )
         colours = operation(image[..., :3], number, sign)
-        return tf.concat([colours, opacity], -1)
+        return tf.concat([colours, moved], -1)
 
-    return {1: operation_on_grey, 3: operation, 4: operation_on_rgba}[shape[2]]
+    return {1: on_grey, 3: operation, 4: on_rgba}[channels]
 
 
 @functools.cache
