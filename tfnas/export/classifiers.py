@@ -38,7 +38,7 @@ class Classifier(abc.ABC):
         classes: Number of scores; 0 while it is not known which of several
             outputs holds them (see `select`).
         has_scores: Whether any output can hold them.
-        faults: What is wrong with the file, though it runs.
+        notes: What must be said of the file, though it runs.
         feed: How the network itself says that it wants to be fed.
         source: Its name, for messages.
     """
@@ -46,7 +46,7 @@ class Classifier(abc.ABC):
     input_shape: Shape
     classes: int
     has_scores: bool = True
-    faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     feed: Feed = Feed()
     source: str = "model"
 
@@ -228,7 +228,7 @@ class TFLiteClassifier(Classifier):
         self.classes = self._outputs.classes
         self.feed = self._read_feed()
         if unset := scores.unset_variables(blob):
-            self.faults = (
+            self.notes = (
                 f"it reads {unset} variables that it never sets: its weights "
                 "are not in it, and its answers mean nothing",
             )

@@ -104,7 +104,16 @@ def _places(
             f"for each class. Received: {len(feed.labels)} labels: "
             f"{feeds.listing(feed.labels)}"
         )
-    return feeds.order_of(feed.labels, names, classifier.source, dataset.name)
+    places = feeds.order_of(
+        feed.labels, names, classifier.source, dataset.name
+    )
+    if set(names).isdisjoint(feed.labels):
+        classifier.notes = (
+            *classifier.notes,
+            f"{dataset.name} numbers its classes and does not name them; "
+            f"taken in the order of the labels: {feeds.listing(feed.labels)}",
+        )
+    return places
 
 
 def _in_order(
@@ -161,7 +170,7 @@ def scaled_split(split: Split, feed: Feed) -> Split:
 def remarks(classifier: Classifier, dataset: Dataset) -> list[str]:
     """Returns what has to be said of how a network was fed.
 
-    What the file itself says, or a flag, needs no words; a fault of it does.
+    What the file itself says, or a flag, needs no words.
 
     Args:
         classifier: After `fit`.
@@ -171,7 +180,7 @@ def remarks(classifier: Classifier, dataset: Dataset) -> list[str]:
     assert feed.mean is not None and feed.std is not None
     scale = f"mean {feeds.words(feed.mean)}, std {feeds.words(feed.std)}"
     taken, flags = [], []
-    lines = [f"{classifier.source}: {fault}" for fault in classifier.faults]
+    lines = [f"{classifier.source}: {note}" for note in classifier.notes]
     who = feed.said_by.get("mean", "")
     if who == DATA:
         taken.append(scale)
