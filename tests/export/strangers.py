@@ -42,7 +42,9 @@ def backbone():
 def nested():
     """Returns transfer learning: scaling, a nested model, a head."""
     image = keras.Input((16, 16, 3))
-    x = backbone()(L.Rescaling(0.5, 0.1)(image), training=False)
+    x = L.Rescaling(0.5, 0.1)(image)
+    x = L.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 1.1, 1.2])(x)
+    x = backbone()(x, training=False)
     x = L.GlobalAveragePooling2D()(x)
     return keras.Model(image, L.Dense(10, name="scores")(x))
 

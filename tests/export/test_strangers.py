@@ -169,6 +169,33 @@ def test_normalisations_compute_in_int8_though_tflite_squares_no_int8(layer):
     assert {"NEG", "SQUARE"} & set(ops)
 
 
+def test_exact_gelu_stays_one_operator():
+    image = keras.Input((8, 8, 3))
+    x = L.Conv2D(8, 3, activation="gelu")(image)
+    x = -L.LayerNormalization()(x)
+    model = keras.Model(image, L.Flatten()(x))
+    blob = export.to_tflite(model, "int8", strangers.images(8, (8, 8, 3)))
+    assert export.describe(blob)["ops"]["GELU"] == 1
+    with pytest.raises(ExportError, match="cannot run .*SquaredDifference"):
+        export.to_tflite(model, "int16x8", strangers.images(8, (8, 8, 3)))
+
+
+def test_loops_are_refused_in_integers():
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, L.LSTM(4)(L.Reshape((8, 24))(image)))
+    images = strangers.images(8, (8, 8, 3))
+    assert export.parity(model, export.to_tflite(model), images).max_abs < 1e-5
+    with pytest.raises(ExportError, match="no loops.*lstm"):
+        export.to_tflite(model, "int8", images)  # the converter would crash
+
+
+def test_names_that_tensorflow_refuses_are_named():
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, L.Flatten(name="the flat one")(image))
+    with pytest.raises(ExportError, match="names of layers.*'the flat one'"):
+        export.to_tflite(model)
+
+
 def test_what_tflite_lacks_is_said_in_one_line():
     image = keras.Input((8, 8, 3))
     model = keras.Model(image, keras.ops.erfinv(keras.ops.erf(image)))

@@ -147,6 +147,20 @@ def test_outputs_keep_their_names_and_one_is_called_logits():
     assert set(map(tuple, names.values())) == {("logits",)}
 
 
+def test_tensor_that_is_no_weight_becomes_part_of_the_graph():
+    image = keras.Input((8, 8, 3))
+    scale = L.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0])
+    model = keras.Model(image, L.Flatten()(scale(image)))
+    traced = tracing.trace(model)
+    assert len(traced.inputs) == 1 and not traced.graph.captures
+    images = strangers.images(1, (8, 8, 3))
+    by_hand = (images - [1, 2, 3]) / np.sqrt([4, 5, 6])
+    np.testing.assert_allclose(
+        traced(tf.constant(images))["logits"], by_hand.reshape(1, -1),
+        atol=1e-6,
+    )
+
+
 @pytest.mark.parametrize("name", strangers.ALL)
 def test_traced_graph_gives_what_the_model_gives(name):
     model = strangers.ALL[name]()

@@ -99,7 +99,7 @@ def _keras_outputs(model: Any, images: np.ndarray) -> Outputs:
     reference = reference_for(model, images)
     tensors = list(reference.outputs.values())
     found = [
-        reference.run(batch, tensors)
+        map(np.atleast_1d, reference.run(batch, tensors))
         for batch in in_batches(images, reference.batch)
     ]
     return {
@@ -123,5 +123,5 @@ def _file_outputs(blob: bytes, images: np.ndarray) -> Outputs:
         for name, index in file.outputs.items():
             values = file.value(index)
             assert values is not None  # an output is always kept
-            found[name].append(values)
+            found[name].append(np.atleast_1d(values))
     return {n: np.concatenate(v)[: len(images)] for n, v in found.items()}

@@ -6,12 +6,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfnas.export.tracing import IMAGE
+from tfnas.errors import ExportError
+from tfnas.export.tracing import from_definition
 
 # TFLite has kernels of int8 for neither; a product says the same. Differences
 # are squared in int8 up to this rank.
 _AS_PRODUCT = ("Neg", "Square")
 _RANK = 4
+# The converter dies of these when it looks for the range of a tensor.
+_BRANCHES = ("While", "StatelessWhile", "If", "StatelessIf")
 
 
 def integer_form(traced: Any) -> Any:
@@ -22,8 +25,19 @@ def integer_form(traced: Any) -> Any:
 
     Args:
         traced: A function of `tracing.trace`.
+
+    Raises:
+        ExportError: If the model has loops or branches, as recurrent layers
+            have that are not unrolled.
     """
     definition = traced.graph.as_graph_def()
+    for node in definition.node:
+        if node.op in _BRANCHES:
+            raise ExportError(
+                "TFLite cannot hold this model in integers: expected no loops "
+                "or branches (recurrent layers have `unroll=True`). Received: "
+                f"{node.name}"
+            )
     found = [
         node for node in definition.node if _needs(node, traced.graph)
     ]
@@ -31,31 +45,21 @@ def integer_form(traced: Any) -> Any:
         return traced
     for node in found:
         _as_product(definition, node)
-    (image,) = (node for node in definition.node if node.name == IMAGE)
-    definition.node.remove(image)
-    wanted = traced.structured_outputs
-
-    @tf.function(autograph=False)
-    def outputs(image):
-        values = tf.graph_util.import_graph_def(
-            definition, {f"{IMAGE}:0": image},
-            [tensor.name for tensor in wanted.values()], name="",
-        )
-        return dict(zip(wanted, values, strict=True))
-
-    (given,) = traced.inputs
-    return outputs.get_concrete_function(
-        tf.TensorSpec(given.shape, given.dtype, name=IMAGE)
-    )
+    return from_definition(definition, traced)
 
 
 def _needs(node: Any, graph: Any) -> bool:
     if node.attr["T"].type != tf.float32:
         return False
+    if node.op not in (*_AS_PRODUCT, "SquaredDifference"):
+        return False
+    (result,) = graph.get_operation_by_name(node.name).outputs
     if node.op == "SquaredDifference":
-        (result,) = graph.get_operation_by_name(node.name).outputs
         return result.shape.rank > _RANK
-    return node.op in _AS_PRODUCT
+    # There is an operator for a whole GELU, which has this in the middle.
+    after = result.consumers()
+    after += [op for near in after for op in near.outputs[0].consumers()]
+    return "Erfc" not in (op.type for op in after)
 
 
 def _as_product(definition: Any, node: Any) -> None:

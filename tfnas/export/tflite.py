@@ -18,6 +18,7 @@ from tfnas.export.inspection import require_integers
 from tfnas.export.metadata import Metadata
 from tfnas.export.metadata import with_metadata
 from tfnas.export.rewriting import integer_form
+from tfnas.export.runtime import open_interpreter
 from tfnas.feed import Feed
 
 QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
@@ -112,6 +113,7 @@ def to_tflite(
             converter.inference_input_type = tf.as_dtype(io)
             converter.inference_output_type = tf.as_dtype(io)
         blob = run_converter(converter)
+    _require_runnable(blob)
     if integers:
         activations = IO[quantize][0]
         require_integers(blob, activations, float_io=io == "float32")
@@ -162,6 +164,25 @@ def run_converter(converter: Any) -> bytes:
     except Exception as error:  # the converter's own class is private
         raise ExportError(
             f"TFLite cannot hold this model: {_reason(str(error))}"
+        ) from error
+
+
+def _require_runnable(blob: bytes) -> None:
+    """Makes sure that the runtime has a kernel for all that is in a file.
+
+    Raises:
+        ExportError: when it has not, as for some operators in int16.
+    """
+    interpreter = open_interpreter(blob)
+    (given,) = interpreter.get_input_details()
+    image = np.zeros(given["shape"], given["dtype"])
+    try:
+        interpreter.set_tensor(given["index"], image)
+        interpreter.invoke()
+    except (RuntimeError, ValueError) as error:
+        raise ExportError(
+            "TFLite cannot run what it makes of this model: "
+            f"{tracing.reason_of(error)}"
         ) from error
 
 

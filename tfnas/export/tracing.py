@@ -7,6 +7,7 @@ Sequential model, a nested one and one of several outputs differ nowhere else.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ LOGITS = "logits"
 _CHANNELS = (1, 3, 4)  # of an image, in whichever place they stand
 _FLOATS = ("float16", "bfloat16", "float64")
 _INTEGERS = ("uint8", "int8", "uint16", "int16", "int32", "int64")
+_SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\>-]*")
 _FREE_SIZE = 64  # of the picture that a copy is checked on
 _SAME = 1e-3
 _SAME_HALF = 0.1  # where the model itself computes with 8 or 11 bits
@@ -356,6 +358,13 @@ def trace(model: Any, size: tuple[int, int] | None = None) -> Any:
     """
     image = image_input(model)
     shape = (image.batch or 1, *image_shape_of(model, size))
+    for layer in _walk(model):
+        # Keras would go on in the wrong scope after an error in the middle.
+        if layer is not model and not _SCOPE.fullmatch(layer.name):
+            raise ExportError(
+                "model: expected names of layers of letters, digits and ._->, "
+                f"as TensorFlow wants them. Received: {layer.name!r}"
+            )
     names = output_names(model)
     trainable = [np.asarray(v) for v in model.trainable_variables]
     fixed = [np.asarray(v) for v in model.non_trainable_variables]
@@ -368,7 +377,7 @@ def trace(model: Any, size: tuple[int, int] | None = None) -> Any:
         return dict(zip(names, keras.tree.flatten(given), strict=True))
 
     try:
-        return outputs.get_concrete_function(
+        traced = outputs.get_concrete_function(
             tf.TensorSpec(shape, image.dtype, name=IMAGE)
         )
     except Exception as error:  # whatever the layers of others may raise
@@ -376,3 +385,50 @@ def trace(model: Any, size: tuple[int, int] | None = None) -> Any:
             f"model: expected one that runs on {shape} as a graph. Received: "
             f"{reason_of(error)}"
         ) from error
+    return _without_captures(traced)
+
+
+def _without_captures(traced: Any) -> Any:
+    """Returns a function that holds what it only referred to.
+
+    A layer may have a tensor that is no weight: the mean and the variance
+    that a normalisation was given.
+    """
+    held = {inner.op.name: outer for outer, inner in traced.graph.captures}
+    if not held:
+        return traced
+    definition = traced.graph.as_graph_def()
+    for node in definition.node:
+        if node.name in held:
+            value = tf.make_tensor_proto(held[node.name].numpy())
+            name = node.name
+            node.Clear()
+            node.name, node.op = name, "Const"
+            node.attr["dtype"].type = value.dtype
+            node.attr["value"].tensor.CopyFrom(value)
+    return from_definition(definition, traced)
+
+
+def from_definition(definition: Any, traced: Any) -> Any:
+    """Returns a traced function with another graph.
+
+    Args:
+        definition: The graph; its tensors have the names that they had.
+        traced: A function of `trace`.
+    """
+    (image,) = (node for node in definition.node if node.name == IMAGE)
+    definition.node.remove(image)
+    wanted = traced.structured_outputs
+
+    @tf.function(autograph=False)
+    def outputs(image):
+        values = tf.graph_util.import_graph_def(
+            definition, {f"{IMAGE}:0": image},
+            [tensor.name for tensor in wanted.values()], name="",
+        )
+        return dict(zip(wanted, values, strict=True))
+
+    given = traced.inputs[0]
+    return outputs.get_concrete_function(
+        tf.TensorSpec(given.shape, given.dtype, name=IMAGE)
+    )
