@@ -25,6 +25,8 @@ from tfnas.export.language import perplexity
 from tfnas.export.language import step_parity
 from tfnas.export.language import to_step_tflite
 from tfnas.export.layer_error import LayerError
+from tfnas.export.layer_error import LayerErrors
+from tfnas.export.layer_error import compare_layers
 from tfnas.export.layer_error import layer_errors
 from tfnas.export.loading import load_classifier
 from tfnas.export.loading import load_keras
@@ -49,6 +51,7 @@ __all__ = [
     "KerasClassifier",
     "KerasStepper",
     "LayerError",
+    "LayerErrors",
     "Metadata",
     "Parity",
     "Stepper",
@@ -57,6 +60,7 @@ __all__ = [
     "accuracy",
     "as_classifier",
     "check_drop",
+    "compare_layers",
     "describe",
     "feed_of",
     "fit",
