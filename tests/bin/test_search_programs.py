@@ -99,8 +99,11 @@ def test_derive_takes_another_target(runs, program):
 def test_train_saves_the_model_that_it_tested(runs):
     folder, done = runs
     accuracy = artifacts.read_json(folder / "train" / "result.json")["accuracy"]
-    assert done["train"].output == (
-        f"train/model.keras: test accuracy {accuracy:.4f}\n"
+    said, following = done["train"].output.splitlines()
+    assert said == f"train/model.keras: test accuracy {accuracy:.4f}"
+    assert following == (
+        "next: tfnas-export --model=train/model.keras --quantize=int8 "
+        "--data=digits --output=train/model_int8.tflite"
     )
     model = keras.models.load_model(folder / "train" / "model.keras")
     images, labels = data.load(tiny_runs.make_config().data).test.arrays()

@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     cost = search.cost(arch)
     if _SPACE.value is not None:
         text = spaces.get(config.space).encode(arch)
-        arch = spaces.get(_SPACE.value).decode(text)
+        arch = _in_channels(arch.input_shape[-1], _SPACE.value).decode(text)
     if _CLASSES.value is not None:
         arch = with_classes(arch, _CLASSES.value)
     arch.save(_OUTPUT.value)
@@ -70,6 +70,15 @@ def main(argv: list[str]) -> None:
         f"predicted, {counts.params:,} parameters, {counts.madds:,} "
         "multiply-adds"
     )
+
+
+def _in_channels(channels: int, name: str) -> spaces.Space:
+    """Returns a space in its own image size, for images of some channels."""
+    space = spaces.get(name)
+    *size, own = space.input_shape
+    if own == channels or not size:  # without a size it is a text's
+        return space
+    return spaces.get(name, input_shape=(*size, channels))
 
 
 def _at_step(search: Any) -> Arch:
