@@ -1,6 +1,7 @@
 """tfnas-search, tfnas-derive and tfnas-train, from the command line."""
 
 import re
+import shlex
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from tests import tiny_runs
 from tfnas import artifacts
 from tfnas import data
+from tfnas import export
 from tfnas import spaces
 from tfnas.arch import Arch
 from tfnas.cost.lut import LatencyTable
@@ -227,7 +229,9 @@ def test_whole_loop_runs_and_again_changes_nothing(runs, program):
     assert "The whole report: loop/report.html" in done.output
     nets = [path.name for path in (folder / "loop" / "derived").iterdir()]
     found = artifacts.read_json(folder / "loop" / "search" / "result.json")
-    assert len(nets) == 2 and found["archs"][0]["id"] in nets
+    best = found["archs"][0]["id"]
+    assert len(nets) == 2 and best in nets
+    _check_files_say_how_they_are_fed(folder, program, done.output, best)
     files = [p for p in (folder / "loop").rglob("*.*") if p.is_file()]
     kept = [p for p in files if p.suffix in (".json", ".jsonl", ".tflite")]
     before = {path: path.read_bytes() for path in kept}
@@ -235,6 +239,29 @@ def test_whole_loop_runs_and_again_changes_nothing(runs, program):
     assert again.code == 0, again.errors
     assert again.output == done.output
     assert {path: path.read_bytes() for path in kept} == before
+
+
+def _check_files_say_how_they_are_fed(folder, program, said, best):
+    """Types what the run says is next, and compares with its own figures."""
+    derived = folder / "loop" / "derived" / best
+    digits = data.load({"name": "digits"})
+    for name in ("model_float32.tflite", "model_int8.tflite"):
+        held = export.read_metadata((derived / name).read_bytes())
+        assert (held.labels, held.arch_id) == (digits.class_names, best)
+        assert (held.mean, held.std) == (digits.mean, digits.std)
+    (command,) = [
+        line.strip() for line in said.splitlines() if "tfnas-evaluate" in line
+    ]
+    config = [f"--config={tiny_runs.CONFIG}", "--config.data.limit_test=30"]
+    done = program(
+        "evaluate", *shlex.split(command)[1:], *config, folder=folder
+    )
+    assert done.code == 0, done.errors
+    title, *rows = done.output.splitlines()
+    assert title.split() == ["model", "accuracy", "images"]
+    expected = artifacts.read_json(derived / "result.json")["accuracy"]
+    shares = [float(row.split()[1]) / 100 for row in rows]
+    assert shares == pytest.approx(list(expected.values()), abs=6e-5)
 
 
 @pytest.mark.parametrize(

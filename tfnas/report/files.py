@@ -28,10 +28,13 @@ def next_commands(run: Run) -> tuple[str, ...]:
     """Returns commands for the files of the result, ready to be typed."""
     files = of_result(run)
     models = files[1:]
-    data = (run.config or {}).get("data") or {}
-    name = data.get("name") if isinstance(data, dict) else None
-    commands = []
-    if models and isinstance(name, str):
+    data = (run.config or {}).get("data")
+    data = data if isinstance(data, dict) else {}
+    name, commands = data.get("name"), []
+    # With some of the classes only, it takes the config that chose them.
+    if isinstance(name, str) and not any(
+        data.get(field) for field in ("classes", "split_list")
+    ):
         words = ["tfnas-evaluate", f"--data={name}"]
         words += [f"--model={path}" for path in models]
         commands.append(shlex.join(words))
