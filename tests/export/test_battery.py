@@ -1,14 +1,17 @@
-"""Networks of every kind are exported as float and as int8, with a report.
+"""Networks of every kind are exported, reported on, evaluated and timed.
 
-All pass, or are refused in the words of `REFUSED`. The test writes a table,
-`battery.jsonl` and `battery.txt`, into the folder `TFNAS_BATTERY` if that is
-set. Random weights, small images; `make test-slow` runs all of it.
+As float and as int8; accuracies are those of the `.keras` and of both files on
+the same images, as `tfnas-evaluate` takes them. All pass, or are refused in
+the words of `REFUSED` and `UNJUDGED`. The test writes a table, `battery.jsonl`
+and `battery.txt`, into the folder `TFNAS_BATTERY` if that is set. Random
+weights, small images; `make test-slow` runs all of it.
 """
 
 import gc
 import json
 import os
 import pathlib
+import tempfile
 import time
 
 import keras
@@ -16,13 +19,18 @@ import numpy as np
 import pytest
 
 from tests.export import strangers
+from tflite_bench.device import HostDevice
 from tfnas import applications
+from tfnas import data
 from tfnas import export
+from tfnas import model_files
 from tfnas import spaces
+from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
 
 CONVERTS = ("QUANTIZE", "DEQUANTIZE")
 STATISTICS, CALIBRATION, IMAGES = 16, 12, 3
+TEST_IMAGES, ROUNDS = 30, 2
 
 # The smallest image that each of Keras takes, at least 32 px.
 KERAS = {
@@ -54,6 +62,10 @@ QUICK = (
     "nested", "shared", "several_outputs", "grey", "oblong",
     "densenas_mbv2@32",
 )
+# Networks that no data are for, and what is said then.
+UNJUDGED = {
+    "shared": "Received: channels=8", "list_of_outputs": "classes=588",
+}
 # Name and type of a file that TFLite cannot hold, to what is said then.
 REFUSED: dict[tuple[str, str], str] = {}
 
@@ -109,7 +121,7 @@ def examine(name):
         [images, strangers.images(CALIBRATION, shape, seed=1)]
     )
     row = {"name": name, "image": list(shape), "weights": model.count_params()}
-    float32 = None
+    float32, blobs = None, {}
     for quantize in ("none", "int8"):
         begin = time.monotonic()
         try:
@@ -121,6 +133,7 @@ def examine(name):
             row[quantize] = {"refused": str(error)}
             continue
         float32 = float32 or blob
+        blobs[quantize] = blob
         report = export.make_report(model, float32, blob, images)
         row[quantize] = {
             "seconds": round(time.monotonic() - begin, 1),
@@ -137,7 +150,38 @@ def examine(name):
             "parity": report["parity"],
             "missing": [k for k in report if k.endswith("_missing")],
         }
+    with tempfile.TemporaryDirectory() as folder:
+        _evaluate_and_time(model, blobs, shape, pathlib.Path(folder), row)
     return row
+
+
+def _evaluate_and_time(model, blobs, shape, folder, row):
+    """Adds accuracies on digits, or why there are none, and latencies."""
+    feed = export.Feed(mean=(127.5,), std=(127.5,))
+    model_files.save_model(model, folder / "none.keras", feed)
+    paths = {"keras": folder / "none.keras"}
+    for quantize, blob in blobs.items():
+        paths[quantize] = folder / f"{quantize}.tflite"
+        said = export.Metadata.of(feed, quantize=quantize)
+        paths[quantize].write_bytes(export.with_metadata(blob, said))
+    row["accuracy"] = {kind: _judge(paths[kind], shape) for kind in paths}
+    timed = [str(paths[quantize]) for quantize in blobs]
+    measured = HostDevice().measure_apart(timed, ROUNDS)
+    for quantize, measurement in zip(blobs, measured, strict=True):
+        row[quantize]["latency_ms"] = measurement.latency_ms
+
+
+def _judge(path, shape):
+    """Returns the accuracy of a file, or why it has none."""
+    try:
+        network = export.load_classifier(path, apart=True)
+        digits = data.load({
+            "name": "digits", "image_size": shape[:2], "channels": shape[-1],
+            "limit_test": TEST_IMAGES,
+        })
+        return export.accuracy(network, export.fit(network, digits).test)
+    except (ConfigError, ExportError) as error:
+        return str(error)
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +202,7 @@ def as_text(rows):
     lines = [
         f"{'network':<24}{'type':<6}{'operators':>10}{'left out':>9}"
         f"{'largest error':>15}{'of the output':>15}{'bytes':>13}"
+        f"{'accuracy':>10}{'ms':>9}"
     ]
     for row in rows:
         for quantize in ("none", "int8"):
@@ -169,8 +214,14 @@ def as_text(rows):
                 f"{title}{part['operators']:>10}{part['left_out']:>9}"
                 f"{part['largest']:>15.1e}{part['last']:>15.1e}"
                 f"{part['size_bytes']:>13,}"
+                f"{_cell(row['accuracy'][quantize]):>10}"
+                f"{part['latency_ms']:>9.3f}"
             )
     return "\n".join(lines) + "\n"
+
+
+def _cell(share):
+    return "refused" if isinstance(share, str) else f"{100 * share:.1f} %"
 
 
 def _cases():
@@ -195,7 +246,14 @@ def test_network_is_exported_with_a_report(name, rows):
         assert part["listed"] >= 0.8 * part["operators"]
         assert part["listed"] + part["left_out"] <= part["operators"]
         assert part["parity"]["n"] == IMAGES
+        assert part["latency_ms"] > 0
     assert row["none"]["largest"] < 1e-3
+    shares = row["accuracy"]
+    if name in UNJUDGED:
+        assert all(UNJUDGED[name] in share for share in shares.values())
+    else:
+        assert shares["keras"] == shares["none"], shares
+        assert 0 <= shares["int8"] <= 1
     assert row["none"]["size_bytes"] > row["int8"].get("size_bytes", 0) / 2
 
 
