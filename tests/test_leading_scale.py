@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from tfnas import leading_scale
+from tfnas.feed import Feed
+from tfnas.leading_scale import Statistics
 
 L = keras.layers
 SHAPE = (32, 32, 3)
 BYTES, UNIT, SYMMETRIC = (0, 1), (0, 255), (127.5, 127.5)
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 APPLICATIONS = keras.applications
 
 
@@ -83,7 +86,54 @@ def test_a_model_that_does_not_scale_says_nothing(scale):
     assert leading_scale.of_keras(_model(scale), SHAPE).mean is None
 
 
-def test_scale_of_a_known_affine_map():
-    found = leading_scale.of_affine(np.full(3, 1 / 58.0), np.full(3, -2.0))
-    assert found.std == (1.0,)
-    assert leading_scale.of_affine(np.zeros(1), np.ones(1)).mean is None
+# Pixels of some data, and the scales that a network may be trained in.
+PIXELS = Statistics((90.0, 100.0, 110.0), (50.0, 60.0, 70.0), 5.0, 250.0)
+TRAINED = {
+    "0 to 255": ((0.0,), (1.0,)), "0 to 1": ((0.0,), (255.0,)),
+    "-1 to 1": ((127.5,), (127.5,)), "ImageNet": IMAGENET,
+    "own": ((33.0,), (78.0,)),
+}
+
+
+@pytest.mark.parametrize("own", TRAINED)
+@pytest.mark.parametrize("trained", TRAINED)
+def test_a_trained_normalisation_says_the_scale_it_was_trained_in(
+    trained, own
+):
+    """After it, the images of its training have mean 0 and deviation 1."""
+    mean, std = (np.array(v) for v in TRAINED[trained])
+    factor = std / np.array(PIXELS.std)
+    offset = -factor * (np.array(PIXELS.mean) - mean) / std
+    found = leading_scale.of_affine(
+        factor, offset, Feed(*TRAINED[own]), PIXELS
+    )
+    if own == trained:  # the data's own scale stays
+        assert found.mean is None
+    elif trained != "own":
+        assert (found.mean, found.std) == TRAINED[trained]
+
+
+@pytest.mark.parametrize(
+    "factor, offset, own, expected",
+    [
+        (1 / 255, 0.0, SYMMETRIC, BYTES),
+        (1 / 127.5, -1.0, SYMMETRIC, BYTES),
+        (1 / 127.5, -1.0, BYTES, None),
+        (2.0, -1.0, SYMMETRIC, UNIT),
+        (2.0, -1.0, UNIT, None),
+        (0.5, 0.5, UNIT, SYMMETRIC),
+        # Nothing is exact: what is plausible stays.
+        (0.7, 0.1, SYMMETRIC, None),
+        (1.0, -110.0, SYMMETRIC, BYTES),
+        (0.0, 1.0, SYMMETRIC, None),
+    ],
+)
+def test_scale_of_a_known_affine_map(factor, offset, own, expected):
+    mean, std = own
+    found = leading_scale.of_affine(
+        np.full(3, factor), np.full(3, offset), Feed((mean,), (std,)), PIXELS
+    )
+    if expected is None:
+        assert found.mean is None
+    else:
+        assert (found.mean[0], found.std[0]) == expected

@@ -19,6 +19,7 @@ from tfnas import data
 from tfnas import derive
 from tfnas import export
 from tfnas import model_files
+from tfnas.errors import ConfigError
 from tfnas.feed import Feed
 
 L = keras.layers
@@ -142,7 +143,15 @@ def test_flags_know_better_and_files_of_ours_know_themselves(
     std = 255.0 if scale == "unit" else 1.0
     expected = _share(model, images / std, labels)
     model.save(place / "own.keras")
-    (wrong,), _ = _evaluate(program, place, "own.keras")
+    (wrong,), hint = _evaluate(program, place, "own.keras")
+    # The scale that would do better is named, and not taken.
+    assert (f"--mean=0 --std={std:g}" in hint) == (wrong + 0.2 < expected)
+    config = [
+        f"--config={ROOT}/configs/densenas.py:local", "--config.data.mean=0",
+        f"--config.data.std={std}",
+    ]
+    (stated,), said = _evaluate(program, place, "own.keras", args=config)
+    assert stated == pytest.approx(expected, abs=1e-4) and "mean" not in said
     (right,), said = _evaluate(
         program, place, "own.keras", args=["--mean=0", f"--std={std}"]
     )
@@ -219,7 +228,108 @@ def test_range_of_a_strangers_int8_input_says_its_scale(
     )
     (share,), said = _evaluate(program, place, "range.tflite")
     expected = _share(model, images / 255, labels)
-    assert share == pytest.approx(expected, abs=0.05) and "int8 input" in said
+    assert share == pytest.approx(expected, abs=0.05) and "int8 image" in said
+
+
+def _stock(model, images, **settings):
+    """Converts with the stock converter, quantized after training."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: (
+        [image[None]] for image in images.astype(np.float32)
+    )
+    for name, value in settings.items():
+        setattr(converter.target_spec, name, value)
+    return converter.convert()
+
+
+def test_stock_quantized_files_with_float_ends_say_their_scale(
+    program, place, pixels, networks_by_scale
+):
+    images, labels = pixels
+    model = networks_by_scale["unit"]
+    expected = _share(model, images / 255, labels)
+    (place / "ends.tflite").write_bytes(_stock(model, images / 255))
+    set_ = _load(place)
+    image = keras.Input((SIDE, SIDE, 3))
+    scale = L.Normalization(mean=set_.mean, variance=np.square(set_.std))
+    whole = keras.Model(image, networks_by_scale["usual"](scale(image)))
+    halves = _share(whole, images, labels)
+    (place / "halves.tflite").write_bytes(
+        _stock(whole, images, supported_types=[tf.float16])
+    )
+    shares, said = _evaluate(program, place, "ends.tflite", "halves.tflite")
+    assert shares == pytest.approx([expected, halves], abs=0.05)
+    assert "the range of its int8 image" in said
+    assert "its first operations, for pixels of 0 to 255" in said
+
+
+def test_a_guess_stays_a_guess_in_the_file_that_is_made_of_it(
+    program, place, networks_by_scale
+):
+    image = keras.Input((SIDE, SIDE, 3))
+    scaled = L.Rescaling(1 / 255)(image)
+    whole = keras.Model(image, networks_by_scale["unit"](scaled))
+    whole.save(place / "guess.keras")
+    done = program(
+        "export", "--model=guess.keras", "--output=guess.tflite",
+        "--rounds=0", folder=place,
+    )
+    assert done.code == 0, done.errors
+    assert "by its first operations, for pixels of 0 to 255" in done.output
+    held = export.read_metadata((place / "guess.tflite").read_bytes())
+    assert held.mean == (0.0,) * 3 and "first operations" in held.scale_by
+    _, said = _evaluate(program, place, "guess.tflite")
+    assert "its metadata, which have it from its first operations" in said
+    done = program(
+        "export", "--model=guess.keras", "--output=told.tflite",
+        "--rounds=0", "--mean=0", "--std=1", folder=place,
+    )
+    held = export.read_metadata((place / "told.tflite").read_bytes())
+    assert held.scale_by is None and "first operations" not in done.output
+
+
+def test_data_that_contradict_a_network_in_memory_are_refused(
+    place, networks_by_scale
+):
+    image = keras.Input((SIDE, SIDE, 3))
+    scaled = L.Rescaling(1 / 255)(image)
+    whole = keras.Model(image, networks_by_scale["unit"](scaled))
+    usual, right = _load(place), _load(place, mean=0, std=1)
+    for use in (export.accuracy, lambda m, d: export.to_tflite(m, "int8", d)):
+        with pytest.raises(ConfigError, match="for pixels of 0 to 255.*load"):
+            use(whole, usual)
+        use(whole, right)
+    # As it is, by an explicit word.
+    feed = Feed(usual.mean, usual.std)
+    blob = export.to_tflite(whole, "int8", usual, feed=feed)
+    held = export.read_metadata(blob)
+    assert held.mean == usual.mean and held.labels == NAMES
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--output=same.keras", "--model=same.keras"], "for both"),
+        (["--output=a.tflite", "--report=a.tflite"], "for both"),
+        (["--output=."], "a folder"),
+        (["--output=a.tflite", "--report=same.keras/r.json"], "is a file"),
+        (["--output=a.tflite", "--mean=1,2"], "Received: mean=1,2"),
+        (["--output=a.tflite", "--scores=top"], "expected an output"),
+    ],
+)
+def test_exports_that_cannot_be_written_lose_nothing(
+    program, place, networks_by_scale, flags, words
+):
+    networks_by_scale["usual"].save(place / "same.keras")
+    before = (place / "same.keras").read_bytes()
+    done = program(
+        "export", "--model=same.keras", "--rounds=0", *flags, folder=place
+    )
+    assert words in _error(done)
+    assert (place / "same.keras").read_bytes() == before
+    assert not (place / "a.tflite").exists()
+    assert not (place / "a.report.json").exists()
 
 
 def _in_order(model, order):
@@ -329,14 +439,16 @@ def test_one_of_several_outputs_is_chosen_by_size_or_by_name(
 def test_one_score_tells_two_classes_apart(program, place, pixels):
     images, labels = pixels
     level = images.mean((1, 2, 3))
-    for activation in ("sigmoid", None):
+    for activation in ("sigmoid", None, "hard_sigmoid"):
         image = keras.Input((SIDE, SIDE, 3))
         head = L.Dense(1, activation)
         x = head(L.GlobalAveragePooling2D()(image))
         model = keras.Model(image, x)
         head.set_weights([np.full((3, 1), 0.1 / 3), np.array([-12.0])])
         for network in (model, export.to_tflite(model)):
-            answers = export.as_classifier(network).predict(images)
+            classifier = export.as_classifier(network)
+            classifier.settle(_load(place, mean=0, std=1).test)
+            answers = classifier.predict(images)
             assert answers.shape == (len(images), 2)
             np.testing.assert_array_equal(
                 np.argmax(answers, -1), level > 120.0
@@ -426,7 +538,14 @@ def test_metadata_of_another_model_or_damaged_ones_are_named(
 
 
 @pytest.mark.parametrize(
-    "scale", [[], ["mean=0", "std=1"], ["mean=120,110,100", "std=60,50,40"]]
+    "scale",
+    [
+        pytest.param([], marks=pytest.mark.slow),
+        ["mean=0", "std=1"],
+        pytest.param(
+            ["mean=120,110,100", "std=60,50,40"], marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_what_tfnas_train_made_is_judged_alike_everywhere(
     program, place, tmp_path, scale

@@ -9,6 +9,7 @@ import pathlib
 from typing import TYPE_CHECKING
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from tfnas import feed as feeds
@@ -76,8 +77,10 @@ def define_feed() -> None:
             flag, None,
             f"What to {what} the pixels, on the 0 to 255 scale: a number, or "
             "one for each channel, with commas. By default as the model's "
-            "file says; else as its type and first operations imply; else as "
-            "the data set has it (--config.data.mean, --config.data.std).",
+            "file says; else as --config.data.mean and --config.data.std do; "
+            "else as its type and first operations imply; else as the data "
+            f"set has it. Alone, --{flag} stands beside "
+            f"{'a std of 1' if flag == 'mean' else 'a mean of 0'}.",
         )
     flags.DEFINE_string(
         "labels", None,
@@ -106,9 +109,12 @@ def given_feed() -> Feed:
     """
     values, path = flags.FLAGS, flags.FLAGS.labels
     size = _numbers("image_size", values.image_size, int)
+    mean = _numbers("mean", values.mean, float)
+    std = _numbers("std", values.std, float)
+    # One alone is the whole scale: the other is the one that does nothing.
     feed = Feed(
-        mean=_numbers("mean", values.mean, float),
-        std=_numbers("std", values.std, float),
+        mean=(0.0,) if mean is None and std is not None else mean,
+        std=(1.0,) if std is None and mean is not None else std,
         image_size=None if size is None else (size[0], size[-1]),
         labels=None if path is None else labels.read_labels(path),
     )
@@ -122,6 +128,21 @@ def given_feed() -> Feed:
             f"--std must be above 0. Received: {feeds.words(feed.std)}"
         )
     return feed.by("a flag")
+
+
+def stated_feed(config: Any) -> Feed:
+    """Returns the scale that the data section of a config states.
+
+    Args:
+        config: value of `--config`, or None.
+    """
+    section = dict(config.data) if config is not None else {}
+    mean, std = (
+        None if section.get(name) is None
+        else tuple(float(v) for v in np.ravel(section[name]))
+        for name in ("mean", "std")
+    )
+    return Feed(mean=mean, std=std).by("the config")
 
 
 def complete(network: Any) -> None:

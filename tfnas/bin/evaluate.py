@@ -48,10 +48,15 @@ def main(argv: list[str]) -> None:
             sets[key] = datasets.load(
                 _CONFIG.value, _DATA.value, model.input_shape, known
             )
-        dataset = export.fit(model, sets[key], given, flags.FLAGS.scores)
+        dataset = export.fit(
+            model, sets[key], given, datasets.stated_feed(_CONFIG.value),
+            flags.FLAGS.scores,
+        )
         for remark in export.remarks(model, dataset):
             print(remark)
         share = export.accuracy(model, dataset.test)
+        if hint := export.better_scale(model, dataset, share):
+            print(hint)
         rows.append((path, f"{100 * share:.2f} %", str(len(dataset.test))))
     _print_table(rows)
 

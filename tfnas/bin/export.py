@@ -157,17 +157,15 @@ def main(argv: list[str]) -> None:
         export.check_drop(report, _MAX_DROP.value)
     if _ROUNDS.value:
         report["latency"] = _time(float32, blob)
+    # The report first: without it there is no file either.
+    artifacts.write_json(_report_path(), report)
     artifacts.write_bytes(_OUTPUT.value, blob)
-    output = pathlib.Path(_OUTPUT.value)
-    artifacts.write_json(
-        _REPORT.value or output.with_suffix(".report.json"), report
-    )
     print(
         f"{_OUTPUT.value}: {_facts(export.describe(blob))}; "
         f"{_difference(report['parity'])} {kind} images"
     )
     print(export.format_report(report))
-    for remark in [] if dataset is None else export.remarks(network, dataset):
+    for remark in export.remarks(network, dataset):
         print(remark)
 
 
@@ -175,6 +173,7 @@ def _check_flags() -> None:
     """Raises a `ConfigError` for flags that contradict each other."""
     if _MODEL.value is None and _ARCH.value is None:
         raise ConfigError("Expected --model or --arch. Received: neither")
+    _check_places()
     tuned, given = _FINE_TUNE.value != "none", _has_data()
     if tuned and not (given and _MODEL.value):
         raise ConfigError(
@@ -196,6 +195,42 @@ def _check_flags() -> None:
             "Expected --data, to measure the accuracy on. "
             f"Received: --max_drop={_MAX_DROP.value:g} without"
         )
+
+
+def _report_path() -> pathlib.Path:
+    output = pathlib.Path(_OUTPUT.value)
+    return pathlib.Path(_REPORT.value or output.with_suffix(".report.json"))
+
+
+def _check_places() -> None:
+    """Raises a `ConfigError` for files that cannot be written, or get lost."""
+    if not pathlib.Path(_OUTPUT.value).name:
+        raise ConfigError(
+            f"--output={_OUTPUT.value}: expected a file that can be written. "
+            "Received: a folder"
+        )
+    places = {"output": pathlib.Path(_OUTPUT.value), "report": _report_path()}
+    read = {
+        name: pathlib.Path(value)
+        for name, value in (("model", _MODEL.value), ("arch", _ARCH.value))
+        if value is not None
+    }
+    names: dict[pathlib.Path, str] = {}
+    for name, path in {**read, **places}.items():
+        other = names.setdefault(path.resolve(), name)
+        if other != name:
+            raise ConfigError(
+                f"Expected another file for --{name} than for --{other}. "
+                f"Received: {path} for both"
+            )
+    for name, path in places.items():
+        folders = [p for p in path.resolve().parents if p.exists()]
+        if path.is_dir() or not folders[0].is_dir():
+            what = "a folder" if path.is_dir() else f"{folders[0]} is a file"
+            raise ConfigError(
+                f"--{name}={path}: expected a file that can be written. "
+                f"Received: {what}"
+            )
 
 
 def _has_data() -> bool:
@@ -364,15 +399,17 @@ def _load_images(network: Any) -> Any:
     given = datasets.given_feed()
     known = given.filled(network.feed)
     if not _has_data() and _QUANTIZE.value not in _INTEGERS:
-        usual = Feed(image_size=known.image_size)
-        network.feed = known.filled(network.implied(usual)).filled(
-            Feed(scores=network.kind)
-        )
+        if flags.FLAGS.scores is not None:
+            network.select(flags.FLAGS.scores, network.classes)
+        export.complete(network, known)
         return None
     dataset = datasets.load(
         _CONFIG.value, _DATA.value, network.input_shape, known
     )
-    return export.fit(network, dataset, given, flags.FLAGS.scores)
+    return export.fit(
+        network, dataset, given, datasets.stated_feed(_CONFIG.value),
+        flags.FLAGS.scores,
+    )
 
 
 def _choose_images(network: Any, dataset: Any) -> tuple[Any, Any, str]:

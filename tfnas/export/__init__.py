@@ -10,6 +10,8 @@ from tfnas.export.classifiers import KerasClassifier
 from tfnas.export.classifiers import TFLiteClassifier
 from tfnas.export.classifiers import as_classifier
 from tfnas.export.evaluate import accuracy
+from tfnas.export.feeding import better_scale
+from tfnas.export.feeding import complete
 from tfnas.export.feeding import feed_of
 from tfnas.export.feeding import fit
 from tfnas.export.feeding import remarks
@@ -59,8 +61,10 @@ __all__ = [
     "TFLiteStepper",
     "accuracy",
     "as_classifier",
+    "better_scale",
     "check_drop",
     "compare_layers",
+    "complete",
     "describe",
     "feed_of",
     "fit",

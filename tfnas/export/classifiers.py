@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnas import leading_scale
+from tfnas.data import Split
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
@@ -22,8 +23,11 @@ from tfnas.export import tracing
 from tfnas.export.apart import ApartInterpreter
 from tfnas.export.runtime import open_interpreter
 from tfnas.feed import Feed
+from tfnas.leading_scale import Statistics
 
 _CHUNK = 256  # images that a Keras model sees at once, for memory
+_IMAGES = 64  # that show what a score is like
+_ANY_SIZE = 64  # of images, where the network takes any
 _MAX_THREADS = 4  # one image at a time keeps no more of them busy
 
 Shape = tuple[int | None, int | None, int]
@@ -90,27 +94,70 @@ class Classifier(abc.ABC):
                 f"{self.source}: has one output. Received: output={output}"
             )
 
-    def implied(self, default: Feed, guess: bool = True) -> Feed:
+    def typed(self) -> Feed:
+        """Returns the scale that the type of the input leaves no doubt of."""
+        return Feed()
+
+    def implied(self, own: Feed, pixels: Statistics) -> Feed:
         """Returns the scale that the network implies without saying it.
 
         Args:
-            default: How the images of the data set are scaled, and the size
-                that they have.
-            guess: Whether to go by more than the type of the input.
+            own: How the images of the data set are scaled, and the size that
+                they have.
+            pixels: What they are like.
         """
         return Feed()
 
     @property
     def kind(self) -> str | None:
-        """What the scores are: logits or probabilities."""
+        """What the scores are: logits or probabilities; `None` if unknown."""
         return None
+
+    def settle(self, split: Split) -> None:
+        """Decides what a single score means, where nothing says it.
+
+        Args:
+            split: Images to look at, scaled as the network takes them.
+        """
+        del split  # most scores say it themselves
 
     @abc.abstractmethod
     def _logits(self, images: np.ndarray) -> np.ndarray:
         """Returns the scores of images that have the right shape."""
 
 
-class KerasClassifier(Classifier):
+class _Chooser(Classifier):
+    """A network of several outputs, one of which holds the scores."""
+
+    _outputs: scores.Outputs
+
+    def select(self, output: str | None, classes: int) -> None:
+        """Chooses the output that holds the scores; see `Classifier`."""
+        self._outputs.select(output, classes)
+        self.classes = self._outputs.classes
+
+    @property
+    def kind(self) -> str | None:
+        """What the scores are: logits or probabilities; `None` if unknown."""
+        return self._outputs.kind if self.has_scores else None
+
+    def settle(self, split: Split) -> None:
+        """Decides what a single score means; see `Classifier`."""
+        if self._outputs.is_unclear:
+            images = split.representative(_IMAGES, seed=0)
+            self.notes = (
+                *self.notes, self._outputs.settle(self._given(images))
+            )
+
+    def _logits(self, images: np.ndarray) -> np.ndarray:
+        return self._outputs.both(self._given(images))
+
+    @abc.abstractmethod
+    def _given(self, images: np.ndarray) -> np.ndarray:
+        """Returns what the chosen output gives for images."""
+
+
+class KerasClassifier(_Chooser):
     """A Keras model, its attribute `model`.
 
     Args:
@@ -149,39 +196,32 @@ class KerasClassifier(Classifier):
         self.classes = self._outputs.classes
         self.has_scores = self._outputs.any
 
-    def select(self, output: str | None, classes: int) -> None:
-        """Chooses the output that holds the scores; see `Classifier`."""
-        self._outputs.select(output, classes)
-        self.classes = self._outputs.classes
-
-    def implied(self, default: Feed, guess: bool = True) -> Feed:
-        """Returns what type and first operations say; see `Classifier`."""
+    def typed(self) -> Feed:
+        """Returns that of whole numbers; see `Classifier`."""
         if self._dtype.startswith(("int", "uint")):
             return _bytes(self._dtype)
-        if not guess:
-            return Feed()
+        return Feed()
+
+    def implied(self, own: Feed, pixels: Statistics) -> Feed:
+        """Returns what the first operations say; see `Classifier`."""
         height, width, channels = self.input_shape
-        size = default.image_size or (0, 0)
+        size = own.image_size or (_ANY_SIZE, _ANY_SIZE)
         return leading_scale.of_keras(
-            self.model, (height or size[0], width or size[1], channels)
+            self.model, (height or size[0], width or size[1], channels), own,
+            pixels,
         )
 
-    @property
-    def kind(self) -> str | None:
-        """What the scores are: logits or probabilities."""
-        return self._outputs.kind if self.has_scores else None
-
-    def _logits(self, images: np.ndarray) -> np.ndarray:
+    def _given(self, images: np.ndarray) -> np.ndarray:
         number = self._outputs.chosen
         given = _as_type(images, self._dtype)
         found = []
         for chunk in _chunks(given, self._batch or _CHUNK, self._batch):
             outputs = self._run(tf.constant(chunk))
             found.append(np.asarray(tf.cast(outputs[number], tf.float32)))
-        return self._outputs.both(np.concatenate(found)[: len(images)])
+        return np.concatenate(found)[: len(images)]
 
 
-class TFLiteClassifier(Classifier):
+class TFLiteClassifier(_Chooser):
     """A `.tflite` model, run by LiteRT; integers are converted at both ends.
 
     Args:
@@ -256,33 +296,29 @@ class TFLiteClassifier(Classifier):
     def select(self, output: str | None, classes: int) -> None:
         """Chooses the output that holds the scores; see `Classifier`."""
         before = self._outputs.chosen
-        self._outputs.select(output, classes)
-        self.classes = self._outputs.classes
+        super().select(output, classes)
         if self._outputs.chosen != before:
             self.feed = self._read_feed()
 
-    def implied(self, default: Feed, guess: bool = True) -> Feed:
-        """Returns what type, range and first operators say."""
+    def typed(self) -> Feed:
+        """Returns that of whole numbers; see `Classifier`."""
         (given,) = self._runtime.inputs
-        dtype, (scale, zero) = given["dtype"], given["quantization"]
-        dtype = np.dtype(dtype).name
-        if np.dtype(dtype).kind in "iu" and not scale:
-            return _bytes(dtype)
-        if not guess:
-            return Feed()
-        if np.dtype(dtype).kind in "iu":
-            assert default.mean is not None and default.std is not None
-            return tflite_scale.of_range(
-                scale, zero, dtype, default.mean, default.std
-            )
-        return tflite_scale.of_operators(self._blob, self.source)
+        dtype, (scale, _) = np.dtype(given["dtype"]), given["quantization"]
+        return _bytes(dtype.name) if dtype.kind in "iu" and not scale else (
+            Feed()
+        )
 
-    @property
-    def kind(self) -> str | None:
-        """What the scores are: logits or probabilities."""
-        return self._outputs.kind
+    def implied(self, own: Feed, pixels: Statistics) -> Feed:
+        """Returns what range and first operators say; see `Classifier`."""
+        (given,) = self._runtime.inputs
+        dtype, (scale, zero) = np.dtype(given["dtype"]), given["quantization"]
+        if dtype.kind in "iu":
+            return tflite_scale.of_range(scale, zero, dtype.name, own, pixels)
+        return tflite_scale.of_operators(
+            self._blob, own, pixels, self.source
+        )
 
-    def _logits(self, images: np.ndarray) -> np.ndarray:
+    def _given(self, images: np.ndarray) -> np.ndarray:
         number, shape = self._outputs.chosen, images.shape[1:]
         (given,) = self._runtime.inputs
         wanted = (self._batch, *shape)
@@ -295,7 +331,7 @@ class TFLiteClassifier(Classifier):
             )
             details = self._runtime.outputs[number]
             found.append(dequantize(outputs[number], details))
-        return self._outputs.both(np.concatenate(found)[: len(images)])
+        return np.concatenate(found)[: len(images)]
 
 
 class _Runtime(Protocol):

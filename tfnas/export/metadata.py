@@ -26,6 +26,9 @@ from tfnas.feed import Feed
 NAME = b"TFNAS_METADATA"
 FORMAT = "tfnas-metadata/1"
 _MAX_ENTRIES = 1000
+METADATA = "its metadata"
+# What these say of a scale needs no words.
+PLAIN = ("", "a flag", "itself", METADATA, "the config")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Metadata:
         outputs: Names of its outputs.
         scores: What the outputs of the classes are: `"logits"` or
             `"probabilities"`; `None` if it is not known.
+        scale_by: Who said mean and std, where it was neither the model's own
+            file nor a flag: whoever reads them is told.
     """
 
     arch_id: str | None = None
@@ -55,6 +60,7 @@ class Metadata:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     scores: str | None = None
+    scale_by: str | None = None
 
     @classmethod
     def of(
@@ -67,9 +73,10 @@ class Metadata:
             arch_id: Id of the architecture, if it is known.
             quantize: How the file was quantized.
         """
+        who = feed.said_by.get("mean", "")
         return cls(
             arch_id, feed.labels, feed.mean, feed.std, quantize,
-            scores=feed.scores,
+            scores=feed.scores, scale_by=None if who in PLAIN else who,
         )
 
 
@@ -84,7 +91,8 @@ def with_metadata(blob: bytes, metadata: Metadata) -> bytes:
         Content of a file that computes the same.
 
     Raises:
-        ConfigError: when there are more or fewer labels than logits.
+        ConfigError: when there are more or fewer labels than logits, or a
+            scale is not one number above 0 for each channel.
         ArtifactError: when the bytes are no such model.
     """
     interpreter = open_interpreter(blob)
@@ -105,8 +113,27 @@ def with_metadata(blob: bytes, metadata: Metadata) -> bytes:
             metadata, inputs=tuple(names["inputs"]),
             outputs=tuple(names["outputs"]),
         )
-    text = json.dumps({"format": FORMAT, **dataclasses.asdict(metadata)})
-    return _with_entry(blob, text.encode())
+    record = _checked(metadata, interpreter.get_input_details()[0]["shape"])
+    return _with_entry(blob, json.dumps(record).encode())
+
+
+def _checked(metadata: Metadata, shape: Sequence[int]) -> dict[str, Any]:
+    """Returns what is written, which can be read back.
+
+    Raises:
+        ConfigError: when a field is not what it should be.
+    """
+    record = {"format": FORMAT, **dataclasses.asdict(metadata)}
+    for name in ("mean", "std"):
+        if record[name] is not None:
+            record[name] = [float(value) for value in record[name]]
+    channels = int(shape[-1]) if len(shape) == 4 else None
+    known = channels if channels in (1, 3, 4) else None
+    try:
+        feeds.from_json({**record, "channels": known}, "metadata")
+    except ArtifactError as error:
+        raise ConfigError(str(error)) from error
+    return record
 
 
 def _logits_of(labels: Sequence[str]) -> set[int]:
@@ -149,13 +176,18 @@ def read_feed(blob: bytes, source: str = "model", output: int = 0) -> Feed:
     """
     data = _entry(blob, NAME, source)
     if data is not None:
-        held = dataclasses.asdict(_decode(data, source))
-        return feeds.from_json(held, source).by("its metadata")
+        held = _decode(data, source)
+        feed = feeds.from_json(dataclasses.asdict(held), source).by(METADATA)
+        if held.scale_by is None:
+            return feed
+        who = f"{METADATA}, which have it from {held.scale_by}"
+        said = {**feed.said_by, "mean": who, "std": who}
+        return dataclasses.replace(feed, said_by=said)
     data = _entry(blob, tflite_metadata.NAME, source)
     if data is None:
         return Feed()
     found = tflite_metadata.read(blob, data, output, source)
-    return feeds.from_json(found.to_json(), source).by("its metadata")
+    return feeds.from_json(found.to_json(), source).by(METADATA)
 
 
 def _decode(data: bytes, source: str) -> Metadata:

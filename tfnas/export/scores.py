@@ -20,6 +20,10 @@ _PASSES = {
     "SQUEEZE", "CAST", "QUANTIZE", "DEQUANTIZE",
 }
 _PROBABILITIES = {"Softmax", "Sigmoid", "SOFTMAX", "LOGISTIC"}
+_LOGITS = {
+    "AddV2", "BiasAdd", "Conv2D", "MatMul", "Mean", "ADD", "BATCH_MATMUL",
+    "CONV_2D", "FULLY_CONNECTED", "MEAN",
+}
 _OPS = {
     value: name for name, value in vars(schema.BuiltinOperator).items()
     if not name.startswith("_")
@@ -32,7 +36,8 @@ class Outputs:
     Args:
         names: Of the outputs.
         shapes: Of the outputs; what is not fixed is `None` or -1.
-        kinds: What each holds, `"logits"` or `"probabilities"`.
+        kinds: What each holds, `"logits"` or `"probabilities"`; `None` where
+            the operation that gives it does not tell.
         source: The network, for messages.
         need: Whether there must be an output that can hold scores.
 
@@ -47,9 +52,9 @@ class Outputs:
 
     def __init__(
         self, names: Sequence[str], shapes: Sequence[Sequence[Any]],
-        kinds: Sequence[str], source: str, need: bool = True,
+        kinds: Sequence[str | None], source: str, need: bool = True,
     ):
-        self._names, self._kinds, self._source = names, kinds, source
+        self._names, self._kinds, self._source = names, list(kinds), source
         widths = {i: _width(shape) for i, shape in enumerate(shapes)}
         found = {i: width for i, width in widths.items() if width}
         if any(width > 1 for width in found.values()):
@@ -70,9 +75,32 @@ class Outputs:
         return sorted({max(self._found[i], 2) for i in chosen})
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> str | None:
         """What the chosen output holds."""
         return self._kinds[self.chosen]
+
+    @property
+    def is_unclear(self) -> bool:
+        """Whether one score tells two apart, and nobody knows at which."""
+        return self._found.get(self.chosen) == 1 and self.kind is None
+
+    def settle(self, values: np.ndarray) -> str:
+        """Decides what the chosen output holds, by what it gives.
+
+        Args:
+            values: Of some images.
+
+        Returns:
+            A remark about that.
+        """
+        inside = bool(np.all((values >= 0) & (values <= 1)))
+        self._kinds[self.chosen] = PROBABILITIES if inside else LOGITS
+        return (
+            "its one score is taken for a "
+            + ("probability, as it lies" if inside else "logit, not lying")
+            + " between 0 and 1: the second class is from "
+            + ("0.5" if inside else "0") + " on"
+        )
 
     def _classes(self) -> int:
         return max(self._found[self.chosen], 2)
@@ -135,15 +163,21 @@ def _width(shape: Sequence[Any]) -> int:
     return int(known[-1])
 
 
-def kind_of_tensor(tensor: Any) -> str:
+def _kind_of(name: str) -> str | None:
+    if name in _PROBABILITIES:
+        return PROBABILITIES
+    return LOGITS if name in _LOGITS else None
+
+
+def kind_of_tensor(tensor: Any) -> str | None:
     """Returns what an output of a traced function holds."""
     op = tensor.op
     while op.type in _PASSES and op.inputs:
         op = op.inputs[0].op
-    return PROBABILITIES if op.type in _PROBABILITIES else LOGITS
+    return _kind_of(op.type)
 
 
-def kinds_of_file(blob: bytes) -> list[str]:
+def kinds_of_file(blob: bytes) -> list[str | None]:
     """Returns what each output of a `.tflite` holds.
 
     Args:
@@ -164,7 +198,7 @@ def kinds_of_file(blob: bytes) -> list[str]:
             if name not in _PASSES:
                 break
             op = makers.get(int(op.Inputs(0)))
-        kinds.append(PROBABILITIES if name in _PROBABILITIES else LOGITS)
+        kinds.append(_kind_of(name))
     return kinds
 
 

@@ -1,5 +1,6 @@
 """Conversion of a Keras model to a `.tflite` file."""
 
+import dataclasses
 import re
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from tfnas.data import Dataset
 from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
 from tfnas.export import tracing
-from tfnas.export.feeding import feed_of
+from tfnas.export.classifiers import KerasClassifier
+from tfnas.export.feeding import fit
 from tfnas.export.inspection import require_integers
 from tfnas.export.metadata import Metadata
 from tfnas.export.metadata import with_metadata
@@ -59,7 +61,7 @@ def to_tflite(
             will see them (normalised): an array `(n, height, width,
             channels)`, or an iterable of images, of batches, or of (batch,
             labels). Some hundred are enough. A `Dataset` gives 200 of its
-            training images, and the facts of `feed`.
+            training images, and the facts of `feed` that are not given.
         io: for these two, what the file takes and gives: the integers that
             it computes in, `"int8"` or `"int16"` (also `None`), or
             `"float32"` for programs that know nothing of quantization.
@@ -73,7 +75,9 @@ def to_tflite(
 
     Raises:
         ConfigError: if `quantize` or `io` is unknown, or `representative` is
-            missing, empty or of another shape than the model's input.
+            missing, empty or of another shape than the model's input, or a
+            `Dataset` of other classes, or scaled as the model's own first
+            operations contradict.
         ExportError: if the model does not take one image, a weight is not
             finite, `image_size` is missing or not the model's, or the model
             cannot be converted, or not wholly to integers.
@@ -85,8 +89,11 @@ def to_tflite(
         True
     """
     if isinstance(representative, Dataset):
-        feed = feed_of(representative) if feed is None else feed
-        representative = representative.train.representative(_IMAGES, seed=0)
+        network = KerasClassifier(model, feed=feed, need_scores=False)
+        fitted = fit(network, representative, guess=False)
+        feed = dataclasses.replace(network.feed, said_by={})
+        image_size = image_size or representative.image_shape[:2]
+        representative = fitted.train.representative(_IMAGES, seed=0)
     check_choice("quantize", quantize, QUANTIZE)
     integers = quantize in IO
     io = check_io(quantize, io) if integers else "float32"

@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tfnas import leading_scale
 from tfnas.errors import ArtifactError
 from tfnas.feed import Feed
+from tfnas.leading_scale import Statistics
 
 _OPS = {
     value: name for name, value in vars(schema.BuiltinOperator).items()
@@ -19,16 +20,27 @@ _OPS = {
 _SCALES = ("MUL", "DIV", "ADD", "SUB")
 _PASSES = ("CAST", "QUANTIZE", "DEQUANTIZE", "RESHAPE", "PAD", "PADV2",
            "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
+_FLOATS = {
+    schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16
+}
+_INTEGERS = {
+    schema.TensorType.INT8: "int8", schema.TensorType.UINT8: "uint8",
+    schema.TensorType.INT16: "int16",
+}
 _LONGEST = 20  # operators that are looked at
 # Shares that the range of the input and that of the images have in common.
 _CLOSE, _AS_GOOD = 0.6, 0.9
 
 
-def of_operators(blob: bytes, source: str = "model") -> Feed:
+def of_operators(
+    blob: bytes, own: Feed, pixels: Statistics, source: str = "model"
+) -> Feed:
     """Returns mean and std, as the first operators of a file say.
 
     Args:
-        blob: Content of the file; it is not run.
+        blob: Content of the file, which takes floats; it is not run.
+        own: How the data set is scaled.
+        pixels: Of the images of the data set.
         source: Its name, for messages.
 
     Returns:
@@ -38,43 +50,95 @@ def of_operators(blob: bytes, source: str = "model") -> Feed:
         ArtifactError: when the file is damaged.
     """
     try:
-        model = schema.Model.GetRootAs(blob)
-        factor, offset = _leading(model)
+        graph = _Graph(blob)
+        rounding = graph.rounding()
+        factor, offset = graph.leading()
     except Exception as error:  # damaged offsets raise nearly anything
         raise ArtifactError(
             f"{source}: expected a whole .tflite model. Received: "
             f"{len(blob)} bytes ({type(error).__name__}: {error})"
         ) from error
-    return leading_scale.of_affine(factor, offset)
+    if rounding is not None:
+        return of_range(*rounding, own, pixels)
+    return leading_scale.of_affine(factor, offset, own, pixels)
 
 
-def _leading(model: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what the first operators multiply by, and what they add."""
-    graph = model.Subgraphs(0)
-    current = graph.Inputs(0)
-    factor, offset = np.ones(1), np.zeros(1)
-    for _ in range(_LONGEST):
-        users = [
-            op for i in range(graph.OperatorsLength())
-            if current in (op := graph.Operators(i)).InputsAsNumpy()
+class _Graph:
+    """The operators of a file, from its image on.
+
+    Args:
+        blob: Content of the file.
+    """
+
+    def __init__(self, blob: bytes):
+        self._model = schema.Model.GetRootAs(blob)
+        self._graph = self._model.Subgraphs(0)
+        self._image = self._graph.Inputs(0)
+        self._ops = [
+            self._graph.Operators(i)
+            for i in range(self._graph.OperatorsLength())
         ]
-        if len(users) != 1:
-            break
-        (op,) = users
-        code = model.OperatorCodes(op.OpcodeIndex())
-        name = _OPS.get(
-            max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), ""
-        )
-        if name in _SCALES:
-            values = _constant(model, graph, op, current)
-            first = op.Inputs(0) == current
-            if values is None or (name == "DIV" and not first):
+        self._makers = {
+            int(index): op for op in self._ops for index in op.OutputsAsNumpy()
+        }
+
+    def _name(self, op: Any) -> str:
+        code = self._model.OperatorCodes(op.OpcodeIndex())
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        return _OPS.get(number, "")
+
+    def _users(self, tensor: int) -> list[Any]:
+        return [op for op in self._ops if tensor in op.InputsAsNumpy()]
+
+    def rounding(self) -> tuple[float, int, str] | None:
+        """Returns scale, zero point and type that the image is rounded to."""
+        users = self._users(self._image)
+        if len(users) != 1 or self._name(users[0]) != "QUANTIZE":
+            return None
+        tensor = self._graph.Tensors(users[0].Outputs(0))
+        dtype = _INTEGERS.get(tensor.Type())
+        held = tensor.Quantization()
+        if dtype is None or held is None or held.ScaleLength() != 1:
+            return None
+        return float(held.Scale(0)), int(held.ZeroPoint(0)), dtype
+
+    def leading(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what the first operators multiply by, and what they add."""
+        current = self._image
+        factor, offset = np.ones(1), np.zeros(1)
+        for _ in range(_LONGEST):
+            users = self._users(current)
+            if len(users) != 1:
                 break
-            factor, offset = _applied(name, first, values, factor, offset)
-        elif name not in _PASSES:
-            break
-        current = op.Outputs(0)
-    return factor, offset
+            (op,) = users
+            name = self._name(op)
+            if name in _SCALES:
+                values = self._constant(op, current)
+                first = op.Inputs(0) == current
+                if values is None or (name == "DIV" and not first):
+                    break
+                factor, offset = _applied(name, first, values, factor, offset)
+            elif name not in _PASSES:
+                break
+            current = op.Outputs(0)
+        return factor, offset
+
+    def _constant(self, op: Any, current: int) -> np.ndarray | None:
+        """Returns the constant beside a tensor, one for each channel."""
+        others = [int(i) for i in op.InputsAsNumpy() if i != current]
+        if len(others) != 1:
+            return None
+        (index,) = others
+        maker = self._makers.get(index)
+        if maker is not None and self._name(maker) == "DEQUANTIZE":
+            index = maker.Inputs(0)  # of constants in half the space
+        tensor = self._graph.Tensors(index)
+        data = self._model.Buffers(tensor.Buffer()).DataAsNumpy()
+        dtype = _FLOATS.get(tensor.Type())
+        if dtype is None or isinstance(data, int):
+            return None
+        values = np.frombuffer(data.tobytes(), dtype).astype(np.float64)
+        return values if len(values) in (1, 3, 4) else None
 
 
 def _applied(
@@ -90,36 +154,20 @@ def _applied(
     return (factor, offset - values) if first else (-factor, values - offset)
 
 
-def _constant(
-    model: Any, graph: Any, op: Any, current: int
-) -> np.ndarray | None:
-    """Returns the float constant beside a tensor, one for each channel."""
-    others = [int(i) for i in op.InputsAsNumpy() if i != current]
-    if len(others) != 1:
-        return None
-    tensor = graph.Tensors(others[0])
-    data = model.Buffers(tensor.Buffer()).DataAsNumpy()
-    if tensor.Type() != schema.TensorType.FLOAT32 or isinstance(data, int):
-        return None
-    values = np.frombuffer(data.tobytes(), np.float32).astype(np.float64)
-    return values if len(values) in (1, 3, 4) else None
-
-
 def of_range(
-    scale: float, zero_point: int, dtype: str, mean: Sequence[float],
-    std: Sequence[float],
+    scale: float, zero_point: int, dtype: str, own: Feed, pixels: Statistics
 ) -> Feed:
-    """Returns mean and std, as the range of a quantized input says.
+    """Returns mean and std, as the range of a quantized image says.
 
     The range was seen in calibration: it is that of the images, scaled as the
-    network takes them.
+    network takes them, and has 0 in it.
 
     Args:
-        scale: Of the input.
-        zero_point: Of the input.
-        dtype: Of the input.
-        mean: How the images of the data set are scaled.
-        std: How they are scaled.
+        scale: Of the quantized image.
+        zero_point: Of it.
+        dtype: Of it.
+        own: How the data set is scaled: that stays where it fits.
+        pixels: Of the images of the data set.
 
     Returns:
         An empty `Feed` where the data set's own scale fits, or no usual one
@@ -127,25 +175,31 @@ def of_range(
     """
     limits = np.iinfo(dtype)
     held = [(level - zero_point) * scale for level in (limits.min, limits.max)]
-    ours = _overlap(held, mean, std)
+    ours = 0.0
+    if own.mean and own.std:
+        ours = _overlap(held, own.mean, own.std, pixels)
     shares = {
-        name: _overlap(held, [m], [s])
-        for name, (m, s) in leading_scale.RANGES.items()
+        name: _overlap(held, *scale, pixels)
+        for name, scale in leading_scale.RANGES.items()
     }
     best = max(shares, key=shares.__getitem__)
     if shares[best] < _CLOSE or ours >= _AS_GOOD * shares[best]:
         return Feed()
-    m, s = leading_scale.RANGES[best]
-    return Feed(mean=(m,), std=(s,)).by(
-        f"the range of its {dtype} input, which is that of pixels of {best}"
+    return Feed(*leading_scale.RANGES[best]).by(
+        f"the range of its {dtype} image, which is that of {best}"
     )
 
 
 def _overlap(
-    held: Sequence[float], mean: Sequence[float], std: Sequence[float]
+    held: Sequence[float], mean: Sequence[float], std: Sequence[float],
+    pixels: Statistics,
 ) -> float:
     """Returns the share of two ranges together that both have."""
-    low = min((0 - m) / s for m, s in zip(mean, std, strict=True))
-    high = max((255 - m) / s for m, s in zip(mean, std, strict=True))
+    ends = [
+        (pixel - m) / s
+        for pixel in (pixels.low, pixels.high)
+        for m, s in zip(mean, std, strict=True)
+    ]
+    low, high = min(0.0, *ends), max(0.0, *ends)
     common = min(high, held[1]) - max(low, held[0])
     return max(common, 0.0) / (max(high, held[1]) - min(low, held[0]))

@@ -81,10 +81,17 @@ class Teacher:
             std=None if std is None else tuple(np.ravel(std)),
         )
         feed = given.filled(read_feed(path))
-        if feed.mean is None or feed.std is None:
+        own = Feed(mean=dataset.mean, std=dataset.std)
+        whole_numbers = self.model.inputs[0].dtype.startswith(("int", "uint"))
+        if whole_numbers:
+            feed = feed.filled(Feed(mean=(0.0,), std=(1.0,)))
+        elif feed.mean is None and feed.std is None:
             shape = (*self._size, dataset.image_shape[-1])
-            feed = feed.filled(leading_scale.of_keras(self.model, shape))
-        return feed.filled(Feed(mean=dataset.mean, std=dataset.std))
+            pixels = leading_scale.statistics(dataset.train)
+            feed = feed.filled(
+                leading_scale.of_keras(self.model, shape, own, pixels)
+            )
+        return feed.filled(own)
 
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
         """Returns logits `(batch, classes)`; no gradient reaches them.
