@@ -11,6 +11,9 @@ import tensorflow as tf
 from PIL import Image
 
 from tests import tiny_runs
+from tests.data import pictures
+from tests.data import record_files
+from tests.train import small
 from tfnas import artifacts
 from tfnas import data
 from tfnas.data import packing
@@ -297,3 +300,60 @@ def test_search_goes_by_the_list_and_notices_another(program, run, tmp_path):
     done = program("search", *args)
     assert done.code == 2
     assert digest in done.errors and "split_list" in done.errors
+
+
+def test_a_training_ends_with_one_line_on_an_unreadable_image(
+    program, tmp_path
+):
+    png = pictures.encode(pictures.noise(), "PNG")
+    root = pictures.write(tmp_path / "set", {"0.png": png, "1.png": png})
+    bad = root / "train" / "bee" / "1.png"
+    bad.write_bytes(png[: len(png) // 2])
+    small.arch(2).save(tmp_path / "a.json")
+    done = program(
+        "train", f"--config={tiny_runs.ROOT}/configs/densenas.py:local",
+        "--arch=a.json", "--workdir=run", f"--config.data.name=folder:{root}",
+        "--config.data.check_images=false", "--config.train.batch_size=2",
+        "--config.train.epochs=1", folder=tmp_path,
+    )
+    assert done.code == 2, done.errors
+    said = [x for x in done.errors.splitlines() if x.startswith("error")]
+    assert said == [
+        f"error: {bad}: damaged or unknown form of PNG, {len(png) // 2} bytes"
+    ]
+    assert "Traceback" not in done.errors
+
+
+def test_a_seed_of_classes_out_of_range_is_bad_input(program, tmp_path):
+    small.arch(2).save(tmp_path / "a.json")
+    done = program(
+        "train", f"--config={tiny_runs.ROOT}/configs/densenas.py:local",
+        "--arch=a.json", "--workdir=run", "--config.data.classes=2",
+        "--config.data.class_seed=-1", folder=tmp_path,
+    )
+    assert done.code == 2
+    assert "`class_seed` must be an integer of 0 to" in done.errors
+
+
+def test_packed_records_are_checked_again_where_opacity_is_read(
+    packed, tmp_path, caplog
+):
+    # Packing looks at colours; other files may be damaged in their opacity.
+    files = list((packed / "records").iterdir())
+    for path in files:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "config.json").unlink()
+    png = pictures.encode(pictures.noise("RGBA"), "PNG")
+    record_files.write(
+        tmp_path / "train-x.tfrecord", [png, png[: len(png) // 2]], [0, 1]
+    )
+    config = {"name": f"tfrecord:{tmp_path}/*.tfrecord"}
+    count = len(data.load(config).train)
+    assert "unreadable" not in caplog.text
+    seen = data.load({**config, "channels": 4})
+    assert len(seen.train) == count - 1
+    assert "train-x.tfrecord:1: damaged" in caplog.text
+    images, _ = seen.train.arrays()
+    assert images.shape[-1] == 4
+    trusted = data.load({**config, "channels": 4, "check_images": False})
+    assert len(trusted.train) == count

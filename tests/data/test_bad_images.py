@@ -140,6 +140,26 @@ def test_bad_image_is_named_and_skipped(folder, caplog, name):
     assert what in caplog.text
 
 
+def _icon(png):
+    """A PNG of 128 x 128 as an icon of Apple holds it."""
+    entry = b"ic07" + (8 + len(png)).to_bytes(4, "big") + png
+    return b"icns" + (8 + len(entry)).to_bytes(4, "big") + entry
+
+
+def test_palette_that_pillow_loses_has_no_opacity(folder):
+    """An icon has the mode of a palette, but Pillow keeps no palette."""
+    content = _icon(_file(_noise(size=(128, 128)).quantize(16), "PNG"))
+    for name in ("ant", "bee"):
+        (folder / "val" / name / "0.png").write_bytes(content)
+    config = {"name": f"folder:{folder}", "mean": 0, "std": 1}
+    three, four = (
+        data.load({**config, "channels": channels}).test.arrays()[0]
+        for channels in (3, 4)
+    )
+    assert np.array_equal(four[..., :3], three)
+    assert np.allclose(four[..., 3], 255)
+
+
 def test_image_of_far_too_many_pixels_is_refused_undecoded():
     size = (60_000).to_bytes(4, "big")
     header = PNG[:16] + size + size + PNG[24:29]

@@ -42,6 +42,13 @@ def test_nonsense_is_one_line_that_names_the_field(field, values):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**31, 10**30])
+def test_seed_of_the_classes_is_one_that_everything_takes(seed):
+    with pytest.raises(ConfigError, match=f"`class_seed` must .*: {seed}$"):
+        _load(classes=3, class_seed=seed)
+    assert len(_load(classes=3, class_seed=2**31 - 1).class_names) == 3
+
+
 def test_mean_of_three_does_not_fit_one_channel():
     with pytest.raises(ConfigError, match=r"`mean` must be a number\. "):
         _load(channels=1, mean=(1, 2, 3))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfnas.data import blame
 from tfnas.data.images import Images
 from tfnas.data.split import split_by_class
 
@@ -79,7 +80,9 @@ class Split:
         Returns:
             A data set of normalised images, float32 (batch, height, width,
             channels), and labels, int32 (batch,). It can be distributed by any
-            strategy.
+            strategy. An image that cannot be read is met while it is used,
+            as an error of TensorFlow; within `blame.bad_image(split)` it is
+            an ArtifactError that names the image.
 
         Raises:
             ConfigError: if `augment` has an unknown word.
@@ -112,18 +115,26 @@ class Split:
 
         Returns:
             float32 (n, height, width, channels), normalised, not augmented.
+
+        Raises:
+            ArtifactError: naming an image that cannot be read.
         """
         batch = self.batches(min(n, len(self)), seed=seed, epoch=0)
-        images, _ = next(iter(batch.as_numpy_iterator()))
+        with blame.bad_image(self):
+            images, _ = next(iter(batch.as_numpy_iterator()))
         return images
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns all images, normalised and in order, and their labels.
 
         Meant for sets that fit in memory as float32.
+
+        Raises:
+            ArtifactError: naming an image that cannot be read.
         """
         batches = self.batches(256, seed=0, epoch=0, shuffle=False)
-        images, labels = zip(*batches.as_numpy_iterator(), strict=True)
+        with blame.bad_image(self):
+            images, labels = zip(*batches.as_numpy_iterator(), strict=True)
         return np.concatenate(images), np.concatenate(labels)
 
     def subset(self, positions: np.ndarray) -> "Split":

@@ -160,13 +160,20 @@ def _eight_bits(image: Image.Image, channels: int) -> np.ndarray:
         )
     if image.mode in _PREMULTIPLIED:
         image = image.convert(_PREMULTIPLIED[image.mode])
-    if channels == 4 and image.has_transparency_data:
+    if channels == 4 and _has_opacity(image):
         return np.asarray(image.convert("RGBA"))
     colours = np.asarray(image.convert("RGB"))
     if channels < 4:
         return colours
     opaque = np.full((*colours.shape[:2], 1), OPAQUE, np.uint8)
     return np.concatenate([colours, opaque], axis=-1)
+
+
+def _has_opacity(image: Image.Image) -> bool:
+    try:
+        return bool(image.has_transparency_data)
+    except Exception:  # Pillow counts on a palette that some forms leave out
+        return False
 
 
 def look(data: bytes, channels: int = 3) -> tuple[str | None, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tfnas import seeds
 from tfnas.data.text import is_text
 from tfnas.errors import ConfigError
 
@@ -132,6 +133,8 @@ def read(config: Mapping[str, Any]) -> Settings:
             "`max_bad` must not be negative. "
             f"Received: max_bad={values['max_bad']}"
         )
+    if values["class_seed"] is not None:
+        seeds.check(values["class_seed"], "class_seed")
     values["image_size"] = _image_size(values["image_size"])
     return Settings(**values)
 

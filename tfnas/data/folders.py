@@ -100,16 +100,20 @@ def _file_part(
         lambda index: files.read(paths[index]), settings.channels
     )
 
+    def name_of(index: int) -> str:
+        return files.printable(os.fsdecode(paths[index]))
+
     def read(picks):
         kept, turns = checking.readable(
             picks,
             decoded if settings.check_images else measured,
-            lambda index: files.printable(os.fsdecode(paths[index])),
+            name_of,
             settings,
             files.printable(root),
         )
         reader = _file_reader(np.array([paths[i] for i in kept], object))
-        return Encoded(reader, turns if settings.check_images else None), kept
+        known = turns if settings.check_images else None
+        return Encoded(reader, known, lambda i: name_of(kept[i])), kept
 
     return Part(np.array(labels, np.int64), read, own_names)
 

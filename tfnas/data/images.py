@@ -43,10 +43,12 @@ class Encoded:
             its file; counts the images that `Part.read` gave.
         orientations: how each is to be turned, 1 to 8 as in EXIF, for JPEG and
             PNG files; None where nobody has looked.
+        name: takes the number of an image and returns what it is called.
     """
 
     read: "Callable[[tf.Tensor], tf.Tensor]"
     orientations: np.ndarray | None = None
+    name: Callable[[int], str] = str
 
 
 Images = Pixels | Encoded

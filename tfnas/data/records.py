@@ -42,7 +42,8 @@ def tfrecord(where: str, settings: Settings) -> Source:
     Files whose names start with "train" are for training, those that start
     with "val" or "test" for testing. Labels are numbered anew from 0 in the
     order of the training labels. Loading reads every file once. Records that
-    `tfnas-data pack` wrote have class names, and are not checked again.
+    `tfnas-data pack` wrote have class names, and are checked again only where
+    their opacity is read: packing looked at the colours.
     """
     train, test = _scan(where, ("train",)), _scan(where, ("val", "test"))
     values = np.unique(train.labels)
@@ -56,7 +57,8 @@ def tfrecord(where: str, settings: Settings) -> Source:
     if (folder / CLASSES_FILE).exists():
         names = _packed_names(folder / CLASSES_FILE, values)
         _check_all_there(folder, where, train, test)
-        settings = dataclasses.replace(settings, check_images=False)
+        again = settings.check_images and settings.channels == 4
+        settings = dataclasses.replace(settings, check_images=again)
     else:
         _check_not_half_packed(folder)
         names = tuple(str(value) for value in values)
@@ -288,6 +290,6 @@ def _part(
             )
             return tf.ensure_shape(data, ())
 
-        return Encoded(encoded, turns), kept
+        return Encoded(encoded, turns, lambda i: names[kept[i]]), kept
 
     return Part(labels, read, names)

@@ -19,6 +19,7 @@ from typing import Any
 import tensorflow as tf
 import tqdm
 
+from tfnas.data import blame
 from tfnas.errors import ConfigError
 from tfnas.errors import Diverged
 from tfnas.errors import TfnasError
@@ -148,6 +149,7 @@ class Loop:
         Raises:
             ConfigError: when the batch cannot be dealt out in equal parts.
             TfnasError: when there is no batch.
+            ArtifactError: naming an image that cannot be read.
             Diverged: when the loss is not finite.
         """
         iterator = self._batches(phase, epoch)
@@ -178,6 +180,7 @@ class Loop:
         Raises:
             ConfigError: when a batch cannot be dealt out in equal parts.
             TfnasError: when there is no batch.
+            ArtifactError: naming an image that cannot be read.
             Diverged: when a loss is not finite.
         """
         streams = [self._stream(phase) for phase, _ in turns]
@@ -229,7 +232,8 @@ class Loop:
         if phase.name not in self._functions:
             self._functions[phase.name] = self._step_function(phase)
         step = self._functions[phase.name]
-        sums = step(iterator, tf.constant(number, tf.int64))
+        with blame.bad_image(phase.split):
+            sums = step(iterator, tf.constant(number, tf.int64))
         if phase.optimizer is not None:
             self.steps[phase.name] += 1
         self.advance()
