@@ -7,10 +7,14 @@ import sys
 import threading
 
 import keras
+import numpy as np
 import pytest
 
+import tfnas
 from tests import tiny_runs
+from tfnas import applications
 from tfnas import keras_settings
+from tfnas import recurrent_model
 from tfnas.errors import ConfigError
 
 # Builds one network of each kind; says its weights and its outputs.
@@ -227,6 +231,9 @@ def test_a_light_import_minds_no_backend(home):
     [
         ({"floatx": "bfloat16"}, "floatx"),
         ({"epsilon": 1}, "epsilon"),
+        ({"epsilon": float("nan")}, "epsilon"),
+        ({"epsilon": float("inf")}, "epsilon"),
+        ({"epsilon": -1e-7}, "epsilon"),
         ({"image_data_format": "last"}, "image_data_format"),
     ],
 )
@@ -237,6 +244,29 @@ def test_a_file_that_keras_cannot_read_is_named(
     monkeypatch.delitem(sys.modules, "keras")
     with pytest.raises(ConfigError, match=f'keras.json: field "{name}"'):
         keras_settings.check()
+
+
+def test_a_file_of_too_many_levels_is_named(home, monkeypatch):
+    folder = home()
+    (folder / "keras.json").write_text("[" * 200_000)
+    monkeypatch.setenv("KERAS_HOME", str(folder))
+    monkeypatch.delitem(sys.modules, "keras")
+    with pytest.raises(ConfigError, match="keras.json: .* of few levels"):
+        keras_settings.check()
+
+
+@pytest.mark.parametrize(
+    "variable", ["KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"]
+)
+def test_a_limit_that_is_no_integer_is_named(home, monkeypatch, variable):
+    monkeypatch.setenv("KERAS_HOME", str(home()))
+    monkeypatch.delitem(sys.modules, "keras")
+    for value in ("", "ten", "1.5"):
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(ConfigError, match=f"{variable} must .*'{value}'$"):
+            keras_settings.check()
+    monkeypatch.setenv(variable, " 3 ")
+    keras_settings.check()  # as Keras reads it
 
 
 SETTINGS = {
@@ -268,3 +298,51 @@ def test_programs_set_their_own_process(home, code, settings, variables):
         assert json.loads(done.stdout.splitlines()[-1]) == [
             "tensorflow", "channels_last", "float32", 1e-7, "float32"
         ]
+
+
+def test_a_settings_file_that_cannot_be_opened_is_bad_input(tmp_path):
+    (tmp_path / "keras.json").mkdir()
+    script = (
+        "from tfnas import cli\n"
+        "def main(argv):\n    cli.load_tensorflow()\n"
+        "cli.run(main)"
+    )
+    done = _run(script, home=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: {tmp_path}/keras.json: expected a file that can be read, or "
+        "Keras cannot be imported. Received: Is a directory\n"
+    )
+
+
+def _models():
+    arch = tfnas.spaces.get("nasbench201").sample(seed=3)
+    words = tfnas.spaces.get("autoshrink_rnn@32").sample(seed=0)
+    image = np.zeros((1, 32, 32, 3), np.float32)
+    word, state = np.zeros((1, 2), np.int32), np.zeros((1, 32), np.float32)
+    yield applications.TFNASSmall(weights="cifar10"), image
+    yield applications.feature_extractor("tfnas_small"), image
+    yield applications.with_new_head("tfnas_small", 3, None), image
+    yield applications.from_arch(arch, include_top=False), image
+    yield tfnas.build_model(arch), image
+    yield tfnas.build_model(words), [word[:, 0], state]
+    yield recurrent_model.build_language_model(words), [word, state]
+
+
+def test_a_model_has_our_type_as_its_layers_have():
+    usual = [model(given) for model, given in _models()]
+    theirs = keras.dtype_policies.QuantizedDTypePolicy("int8", "float32")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(theirs)
+    try:
+        for (model, given), expected in zip(_models(), usual, strict=True):
+            assert model.dtype_policy.name == "float32"
+            found = model(given)
+            for one, other in zip(
+                keras.tree.flatten(found), keras.tree.flatten(expected),
+                strict=True,
+            ):
+                assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        assert keras.config.dtype_policy() is theirs
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -43,8 +43,8 @@ def build_model(arch: Arch, K: Any = None) -> Any:
             last block does not give the logits.
         ConfigError: when Keras does not run on TensorFlow.
     """
-    keras_settings.check()
     if K is None:
+        keras_settings.check()
         import keras
 
         K = keras
@@ -54,8 +54,14 @@ def build_model(arch: Arch, K: Any = None) -> Any:
             f"arch {arch.id}: the last block must give {arch.classes} logits. "
             f"Received: output_shape={shapes[-1]}"
         )
-    if is_language_model(arch):
-        return _build_step(arch, K)
+    # The model itself has a type, beside its layers, and takes no argument.
+    with keras_settings.pinned(K):
+        if is_language_model(arch):
+            return _build_step(arch, K)
+        return _build_classifier(arch, K)
+
+
+def _build_classifier(arch: Arch, K: Any) -> Any:
     image = K.Input(
         arch.input_shape, name="image", dtype=keras_settings.DTYPE
     )

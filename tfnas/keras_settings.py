@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import sys
@@ -28,13 +29,17 @@ DTYPE = "float32"
 EPSILON = 1e-7
 _OURS = (DATA_FORMAT, DTYPE, EPSILON, DTYPE)
 _VARIABLE = "KERAS_BACKEND"
+_LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 # Field of `keras.json` -> what Keras and TensorFlow take, and its name.
 _LEGAL: dict[str, tuple[Callable[[Any], bool], str]] = {
     "floatx": (
         lambda value: value in ("float16", "float32", "float64"),
         "float16, float32 or float64",
     ),
-    "epsilon": (lambda value: isinstance(value, float), "a real number"),
+    "epsilon": (
+        lambda value: isinstance(value, float) and 0 <= value < math.inf,
+        "a finite real number that is not negative",
+    ),
     "image_data_format": (
         lambda value: value in ("channels_last", "channels_first"),
         "channels_last or channels_first",
@@ -58,10 +63,22 @@ def config_path() -> pathlib.Path:
 
 def _content(path: pathlib.Path) -> dict[str, Any]:
     """Returns what `keras.json` holds; what is no JSON Keras ignores, too."""
+    if not os.path.exists(path):
+        return {}
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except ValueError:
         return {}
+    except RecursionError as error:
+        raise ConfigError(
+            f"{path}: expected a JSON object of few levels. Received: more "
+            "levels than Keras can read"
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: expected a file that can be read, or Keras cannot be "
+            f"imported. Received: {error.strerror}"
+        ) from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a JSON object")
     return content
@@ -89,9 +106,22 @@ def check() -> None:
     for name, (legal, expected) in _LEGAL.items():
         if name in content and not legal(content[name]):
             raise ConfigError(
-                f'{path}: field "{name}": expected {expected}, or Keras '
-                f"cannot be imported. Received: {content[name]!r}"
+                f'{path}: field "{name}": expected {expected}, as Keras needs '
+                f"it. Received: {content[name]!r}"
             )
+    for limit in _LIMITS:
+        _check_integer(limit)
+
+
+def _check_integer(variable: str) -> None:
+    value = os.environ.get(variable, "0")
+    try:
+        int(value)
+    except ValueError as error:
+        raise ConfigError(
+            f"The environment variable {variable} must be an integer, or "
+            f"Keras cannot be imported. Received: {value!r}"
+        ) from error
 
 
 def _check_backend(backend: str, source: str) -> None:

@@ -268,6 +268,7 @@ def _highway(carry: Any, gates: Any, act: str) -> Any:
     return carry + tf.sigmoid(c) * (_ACTS[act](z) - carry)
 
 
+@keras_settings.pinned()
 def build_language_model(
     arch: Arch, dropouts: Dropouts | None = None,
     table_range: float = KERNEL_RANGE, seed: int = 0,
@@ -289,7 +290,6 @@ def build_language_model(
         ArtifactError: when the architecture is no language model.
         ConfigError: when Keras does not run on TensorFlow.
     """
-    keras_settings.check()
     layer = LanguageModel(
         arch, dropouts, table_range, seed, name="language_model",
         dtype=keras_settings.DTYPE,

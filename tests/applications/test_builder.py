@@ -361,3 +361,18 @@ def test_images_are_scaled_by_the_mean_of_the_application():
     image = np.full((1, 2, 2, 3), (123.675, 116.28, 103.53))
     scaled = applications.preprocess_input(image, "densenas_a")
     np.testing.assert_allclose(scaled, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels_than_the_network_takes_are_told_by_its_name(channels):
+    shape = (32, 32, channels)
+    with pytest.raises(ConfigError) as caught:
+        applications.get("tfnas_small", input_shape=shape)
+    assert str(caught.value) == (
+        f"tfnas_small takes 3 channels. Received: input_shape={shape}"
+    )
+    with pytest.raises(ConfigError, match="tfnas_small takes 3 channels"):
+        applications.get("tfnas_small", input_tensor=keras.Input(shape))
+    # The space of a published network makes its first layer anew.
+    net = applications.DenseNASA(input_shape=shape, classes=2)
+    assert net.input_shape == (None, *shape)

@@ -74,6 +74,7 @@ def from_arch(
     )
 
 
+@keras_settings.pinned()
 def build(
     application: Application, include_top: bool = True,
     weights: str | os.PathLike | None = None, input_tensor: Any = None,
@@ -81,7 +82,6 @@ def build(
     pooling: str | None = None, classes: int | None = None,
     classifier_activation: str | None = "softmax", name: str | None = None,
 ) -> Any:
-    keras_settings.check()
     import keras
 
     _check(application, include_top, pooling, classes)

@@ -89,11 +89,18 @@ class Application:
         self, classes: int | None = None,
         input_shape: tuple[int, ...] | None = None,
     ) -> Arch:
-        """Returns the network, for other classes or images if given."""
+        """Returns the network, for other classes or images if given.
+
+        Raises:
+            ConfigError: when the images have other channels than its first
+                layer, which no space can make anew, takes.
+        """
         if self.arch is None:
             assert self.space is not None and self.text is not None
             space = spaces.get(self.space, classes, input_shape)
             return space.decode(self.text)
+        if input_shape is not None:
+            _check_channels(self.name, self.arch, input_shape)
         return _fitted(self.arch, classes, input_shape)
 
     def read_weights(self, weights: str | os.PathLike) -> weight_files.Weights:
@@ -116,6 +123,17 @@ class Application:
                 f"are: {known}) or a file. Received: {key!r}"
             )
         return weight_files.read(key)
+
+
+def _check_channels(
+    name: str, arch: Arch, input_shape: tuple[int, ...]
+) -> None:
+    ours, theirs = arch.input_shape[-1:], tuple(input_shape)[-1:]
+    if ours and ours != theirs:
+        raise ConfigError(
+            f"{name} takes {ours[0]} channels. "
+            f"Received: input_shape={tuple(input_shape)}"
+        )
 
 
 def _fitted(

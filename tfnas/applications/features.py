@@ -41,6 +41,7 @@ def endpoints(arch: Arch) -> dict[str, str]:
     return found
 
 
+@keras_settings.pinned()
 def feature_extractor(
     network: str | Arch | Application,
     endpoints: Sequence[str] | None = None,
@@ -72,7 +73,6 @@ def feature_extractor(
         >>> maps = feature_extractor("densenas_a", ("stride_8",))(images)
         >>> maps["stride_8"].shape
     """
-    keras_settings.check()
     import keras
 
     entry = find(network)
