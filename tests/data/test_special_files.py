@@ -306,7 +306,7 @@ def test_a_folder_without_a_readable_picture_is_one_line(folder):
 def test_without_a_check_a_bad_picture_ends_the_reading(folder):
     (folder / "train" / "ant" / "0.png").write_bytes(b"<html>")
     loaded = data.load({"name": f"folder:{folder}", "check_images": False})
-    with pytest.raises(Exception, match="cannot identify image"):
+    with pytest.raises(ArtifactError, match="ant/0.png: no picture that can"):
         loaded.train.arrays()
 
 
