@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from tfnas.data import Dataset
 from tfnas.data import Split
+from tfnas.data import blame
 from tfnas.export import feeding
 from tfnas.export.classifiers import as_classifier
 
@@ -44,14 +45,16 @@ def accuracy(
         split = feeding.scaled_split(split, classifier.feed)
     batches = split.batches(batch_size, seed=0, epoch=0, shuffle=False)
     right = 0
-    for images, labels in tqdm(
+    progress = tqdm(
         batches.as_numpy_iterator(),
         desc="evaluate",
         total=split.num_batches(batch_size),
         unit="batch",
         leave=False,
         disable=None,  # shown on a terminal only
-    ):
-        predicted = np.argmax(classifier.predict(images), axis=-1)
-        right += int(np.sum(predicted == labels))
+    )
+    with blame.bad_image(split):
+        for images, labels in progress:
+            predicted = np.argmax(classifier.predict(images), axis=-1)
+            right += int(np.sum(predicted == labels))
     return right / len(split)

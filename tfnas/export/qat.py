@@ -21,6 +21,7 @@ from tfnas import keras_settings
 from tfnas.arch import Arch
 from tfnas.cli import quiet
 from tfnas.data import Dataset
+from tfnas.data import blame
 from tfnas.derive import apply_blocks
 from tfnas.derive import build_model
 from tfnas.derive import require_fit
@@ -302,9 +303,10 @@ def _fit(
                 settings.batch_size, seed=settings.seed, epoch=epoch,
                 augment=settings.augment,
             )
-            history = model.fit(
-                batches, verbose=0, callbacks=[*callbacks, advance]
-            )
+            with blame.bad_image(dataset.train):
+                history = model.fit(
+                    batches, verbose=0, callbacks=[*callbacks, advance]
+                )
             (loss,) = history.history["loss"]
             if not np.isfinite(loss):
                 raise Diverged(

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfnas.arch import Arch
 from tfnas.cost import predictor as predictors
 from tfnas.cost.predictor import AccuracyPredictor
+from tfnas.data import blame
 from tfnas.errors import ConfigError
 from tfnas.search.elastic_training import ElasticTraining
 from tfnas.search.evaluate import EVALUATORS
@@ -71,7 +72,8 @@ class SupernetEvaluator(Evaluator):
             batch, seed=self._seed, epoch=0, drop_remainder=True
         )
         number = max(1, c.calibration_images // batch)
-        recalibrate(self.net, codes, itertools.islice(batches, number))
+        with blame.bad_image(self._weight_split):
+            recalibrate(self.net, codes, itertools.islice(batches, number))
 
     def score_codes(self, codes: Codes) -> float:
         """Returns the accuracy of the network of canonical codes, 0..1."""
