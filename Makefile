@@ -9,9 +9,10 @@ PACKAGES := $(wildcard tfnas tflite_bench android_bench)
 demo: .venv/installed
 	$(BIN)/tfnas-run --config=configs/densenas_mbv2.py:local --workdir=runs/demo
 
-# -rs says which tests were skipped for want of a program, as `adb`.
+# -rs says which tests were skipped for want of a program, as `adb`. A file of
+# tests stays on one of the two cores, and its fixtures with it.
 test: .venv/installed
-	$(BIN)/python -m pytest -rs
+	$(BIN)/python -m pytest -rs -n 2 --dist loadfile
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow

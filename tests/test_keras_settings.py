@@ -107,7 +107,10 @@ def usual(tmp_path_factory):
         ({"floatx": "float64"}, "import keras; "
             "keras.config.set_dtype_policy('mixed_float16'); "
             "keras.config.set_floatx('bfloat16')"),
-        ({}, "import os; os.environ['TF_USE_LEGACY_KERAS'] = '1'"),
+        pytest.param(
+            {}, "import os; os.environ['TF_USE_LEGACY_KERAS'] = '1'",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_networks_are_the_same_under_any_settings(

@@ -135,7 +135,9 @@ def test_silent_files_get_the_scale_of_the_data_and_it_is_said(
     assert "mean 123.675, 116.28, 103.53" in said
 
 
-@pytest.mark.parametrize("scale", ["bytes", "unit"])
+@pytest.mark.parametrize(
+    "scale", ["bytes", pytest.param("unit", marks=pytest.mark.slow)]
+)
 def test_flags_know_better_and_files_of_ours_know_themselves(
     program, place, pixels, networks_by_scale, scale
 ):

@@ -62,6 +62,7 @@ def test_gradient_search_and_training_of_grey_oblong_images(start):
     assert result["accuracy"] == pytest.approx(np.mean(right))
 
 
+@pytest.mark.slow
 def test_shrinking_for_grey_oblong_images(start):
     folder = start("search", *SHRINK, "--workdir=shrink")
     start("derive", "--workdir=shrink", "--output=b.json")

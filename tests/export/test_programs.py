@@ -167,10 +167,15 @@ def test_evaluate_measures_both_files_on_the_same_images(workdir):
     assert title.split() == ["model", "accuracy", "images"]
     assert [row[0] for row in rows] == ["a.keras", "a.tflite"]
     assert [row[-1] for row in rows] == ["50", "50"]
-    # The .tflite says how it wants to be fed; Keras' own file does not.
-    (remark,) = remarks
-    assert remark.startswith("a.keras: the file does not say")
-    assert "mean 127.5, std 127.5" in remark and "--mean" in remark
+    # Keras' own file does not say how it wants to be fed, and the .tflite
+    # knows that it was made of such a one.
+    silent, told = remarks
+    assert silent.startswith("a.keras: the file does not say")
+    assert "mean 127.5, std 127.5" in silent and "--mean" in silent
+    assert told == (
+        "a.tflite: scaled by mean 127.5, std 127.5, by its metadata, which "
+        "have it from the data set"
+    )
 
 
 def test_damaged_model_is_bad_input(workdir):
