@@ -22,13 +22,18 @@ def read_labels(path: PathLike) -> tuple[str, ...]:
         ArtifactError: when it is missing, empty or no UTF-8 text, or a label
             is empty.
     """
-    text = read_text(path).removeprefix(_MARK)
-    lines = [line.strip() for line in text.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
+    lines = parse(read_text(path))
     if not lines or "" in lines:
         where = f"line {lines.index('') + 1} is empty" if lines else "nothing"
         raise ArtifactError(
             f"{path}: expected one label a line. Received: {where}"
         )
     return tuple(lines)
+
+
+def parse(text: str) -> list[str]:
+    """Returns the lines of a label file, without empty ones at its end."""
+    lines = [line.strip() for line in text.removeprefix(_MARK).split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines

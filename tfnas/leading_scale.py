@@ -63,6 +63,21 @@ _SCALES = {
 _MOVES = _SCALES - {"AddV2", "Add", "BiasAdd", "Mul", "RealDiv", "Sub"}
 
 
+def of_type(dtype: str) -> Feed:
+    """Returns the scale that a type of whole numbers leaves no doubt of.
+
+    Args:
+        dtype: Of an input that is not quantized.
+
+    Returns:
+        A `Feed` of bytes; an empty one for floats.
+    """
+    if not dtype.startswith(("int", "uint")):
+        return Feed()
+    zero = 128.0 if dtype == "int8" else 0.0
+    return Feed(mean=(zero,), std=(1.0,)).by(f"its {dtype} input")
+
+
 def statistics(split: Split) -> Statistics:
     """Returns what the pixels of a data set are like, by some images."""
     images = split.representative(_IMAGES, seed=0)

@@ -10,6 +10,8 @@ from PIL import Image
 from PIL import ImageChops
 
 from tests.data import record_files
+from tests.data.pictures import encode
+from tests.data.pictures import noise
 from tfnas import data
 from tfnas.data import augment as augmentation
 from tfnas.data import decoding
@@ -18,20 +20,11 @@ from tfnas.errors import ArtifactError
 
 
 def _noise(mode="RGB", size=(60, 60)):
-    shape = (6, 6, len(Image.new(mode, (1, 1)).getbands()))
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    image = Image.frombytes(mode, (6, 6), pixels.tobytes())
-    return image.resize(size, Image.Resampling.BICUBIC)
+    return noise(mode, size)
 
 
-def _file(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-JPEG = _file(_noise(), "JPEG", quality=95)
-PNG = _file(_noise(), "PNG")
+JPEG = encode(_noise(), "JPEG", quality=95)
+PNG = encode(_noise(), "PNG")
 
 
 def _grey_16_bits():
@@ -47,41 +40,41 @@ def _frames():
 # File and the image that it should be read as.
 READ = {
     "cmyk.jpg": (
-        _file(_noise("CMYK"), "JPEG", quality=100),
+        encode(_noise("CMYK"), "JPEG", quality=100),
         lambda file: Image.open(file).convert("RGB"),
     ),
     "grey.jpg": (
-        _file(_noise("L"), "JPEG", quality=95),
+        encode(_noise("L"), "JPEG", quality=95),
         lambda file: Image.open(file).convert("RGB"),
     ),
     "16_bits.png": (
-        _file(_grey_16_bits(), "PNG"),
+        encode(_grey_16_bits(), "PNG"),
         lambda file: Image.fromarray(
             (np.asarray(Image.open(file)) >> 8).astype(np.uint8)
         ).convert("RGB"),
     ),
-    "animated.png": (_file(_noise(), "PNG", **_frames()), lambda _: _noise()),
+    "animated.png": (encode(_noise(), "PNG", **_frames()), lambda _: _noise()),
     "palette.png": (
-        _file(_noise().quantize(16), "PNG"),
+        encode(_noise().quantize(16), "PNG"),
         lambda file: Image.open(file).convert("RGB"),
     ),
     "alpha.png": (
-        _file(_noise("RGBA"), "PNG"),
+        encode(_noise("RGBA"), "PNG"),
         lambda file: Image.open(file).convert("RGB"),
     ),
     "png_named.jpg": (PNG, Image.open),
     "animated.gif.jpg": (
-        _file(_noise().quantize(64), "GIF", **_frames()),
+        encode(_noise().quantize(64), "GIF", **_frames()),
         lambda file: Image.open(file).convert("RGB"),
     ),
-    "picture.webp.png": (_file(_noise(), "WEBP"), Image.open),
+    "picture.webp.png": (encode(_noise(), "WEBP"), Image.open),
 }
 
 # File and what it is said to be.
 REFUSED = {
     "empty.jpg": (b"", "empty"),
-    "half.gif.jpg": (_file(_noise(), "GIF")[:900], "damaged"),
-    "half.webp": (_file(_noise(), "WEBP")[:300], "damaged"),
+    "half.gif.jpg": (encode(_noise(), "GIF")[:900], "damaged"),
+    "half.webp": (encode(_noise(), "WEBP")[:300], "damaged"),
     "text.jpg": (b"<html>not found</html>", "no picture that can be read"),
     "header_only.jpg": (JPEG[:3], "form of JPEG, 3 bytes"),
     "half.jpg": (JPEG[: len(JPEG) // 2], "damaged"),
@@ -148,7 +141,7 @@ def _icon(png):
 
 def test_palette_that_pillow_loses_has_no_opacity(folder):
     """An icon has the mode of a palette, but Pillow keeps no palette."""
-    content = _icon(_file(_noise(size=(128, 128)).quantize(16), "PNG"))
+    content = _icon(encode(_noise(size=(128, 128)).quantize(16), "PNG"))
     for name in ("ant", "bee"):
         (folder / "val" / name / "0.png").write_bytes(content)
     config = {"name": f"folder:{folder}", "mean": 0, "std": 1}
@@ -171,7 +164,7 @@ def test_image_of_far_too_many_pixels_is_refused_undecoded():
 def test_decoding_a_part_gives_what_decoding_the_whole_gives(folder, augment):
     # The same pixels as a PNG, which is always decoded whole. The noise has
     # much colour, so that the edge of a part of a JPEG would be seen.
-    content = _file(_noise(size=(133, 87)), "JPEG", quality=60)
+    content = encode(_noise(size=(133, 87)), "JPEG", quality=60)
     Image.open(io.BytesIO(content)).save(folder / "train" / "ant" / "0.png")
     (folder / "train" / "ant" / "1.png").write_bytes(content)
     config = {"name": f"folder:{folder}", "image_size": 40}

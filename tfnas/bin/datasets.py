@@ -145,7 +145,7 @@ def stated_feed(config: Any) -> Feed:
     return Feed(mean=mean, std=std).by("the config")
 
 
-def complete(network: Any) -> None:
+def recognize(network: Any) -> None:
     """Adds what is known of a model that is one of the package's own.
 
     Args:

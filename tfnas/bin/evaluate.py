@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
     rows: list[tuple[str, ...]] = [("model", "accuracy", "images")]
     for path in _MODEL.value:
         model = export.load_classifier(path, apart=True)
-        datasets.complete(model)
+        datasets.recognize(model)
         known = given.filled(model.feed)
         key = (model.input_shape, known.image_size)
         if key not in sets:

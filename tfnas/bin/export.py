@@ -130,7 +130,7 @@ def main(argv: list[str]) -> None:
     network = export.KerasClassifier(
         model, _MODEL.value or _ARCH.value, _feed_beside(), need_scores=False
     )
-    datasets.complete(network)
+    datasets.recognize(network)
     dataset = _load_images(network)
     calibration, images, kind = _choose_images(network, dataset)
     size = images.shape[1:3]

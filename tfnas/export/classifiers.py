@@ -21,6 +21,7 @@ from tfnas.export import scores
 from tfnas.export import tflite_scale
 from tfnas.export import tracing
 from tfnas.export.apart import ApartInterpreter
+from tfnas.export.runtime import named_outputs
 from tfnas.export.runtime import open_interpreter
 from tfnas.feed import Feed
 from tfnas.leading_scale import Statistics
@@ -68,15 +69,7 @@ class Classifier(abc.ABC):
             ConfigError: if the images have another shape.
         """
         images = np.asarray(images, np.float32)
-        shape = images.shape[1:]
-        if len(shape) != 3 or any(
-            want not in (None, got)
-            for want, got in zip(self.input_shape, shape, strict=True)
-        ):
-            raise ConfigError(
-                f"The network takes images of shape {self.input_shape}. "
-                f"Received: shape={shape}"
-            )
+        tracing.require_shape(images.shape[1:], self.input_shape)
         return self._logits(images)
 
     def select(self, output: str | None, classes: int) -> None:
@@ -198,9 +191,7 @@ class KerasClassifier(_Chooser):
 
     def typed(self) -> Feed:
         """Returns that of whole numbers; see `Classifier`."""
-        if self._dtype.startswith(("int", "uint")):
-            return _bytes(self._dtype)
-        return Feed()
+        return leading_scale.of_type(self._dtype)
 
     def implied(self, own: Feed, pixels: Statistics) -> Feed:
         """Returns what the first operations say; see `Classifier`."""
@@ -215,7 +206,11 @@ class KerasClassifier(_Chooser):
         number = self._outputs.chosen
         given = _as_type(images, self._dtype)
         found = []
-        for chunk in _chunks(given, self._batch or _CHUNK, self._batch):
+        chunks = (
+            np.split(given, range(_CHUNK, len(given), _CHUNK))
+            if self._batch is None else tracing.in_batches(given, self._batch)
+        )
+        for chunk in chunks:
             outputs = self._run(tf.constant(chunk))
             found.append(np.asarray(tf.cast(outputs[number], tf.float32)))
         return np.concatenate(found)[: len(images)]
@@ -303,10 +298,9 @@ class TFLiteClassifier(_Chooser):
     def typed(self) -> Feed:
         """Returns that of whole numbers; see `Classifier`."""
         (given,) = self._runtime.inputs
-        dtype, (scale, _) = np.dtype(given["dtype"]), given["quantization"]
-        return _bytes(dtype.name) if dtype.kind in "iu" and not scale else (
-            Feed()
-        )
+        scale, _ = given["quantization"]
+        dtype = np.dtype(given["dtype"]).name
+        return Feed() if scale else leading_scale.of_type(dtype)
 
     def implied(self, own: Feed, pixels: Statistics) -> Feed:
         """Returns what range and first operators say; see `Classifier`."""
@@ -325,7 +319,7 @@ class TFLiteClassifier(_Chooser):
         if tuple(map(int, given["shape"])) != wanted:
             self._runtime.resize(wanted)
         found = []
-        for chunk in _chunks(images, self._batch, self._batch):
+        for chunk in tracing.in_batches(images, self._batch):
             outputs = self._runtime.run(
                 quantize(chunk, self._runtime.inputs[0])
             )
@@ -352,18 +346,7 @@ class _Interpreter:
     def __init__(self, blob: bytes, source: str, threads: int):
         self._held = open_interpreter(blob, source, threads=threads)
         self._source = source
-        self.signature = None
-        for names in list(self._held.get_signature_list().values())[:1]:
-            runner = self._held.get_signature_runner(
-                next(iter(self._held.get_signature_list()))
-            )
-            self.signature = {
-                "outputs": {
-                    name: details["index"]
-                    for name, details in runner.get_output_details().items()
-                },
-                "inputs": dict.fromkeys(names["inputs"], 0),
-            }
+        self.signature = {"outputs": named_outputs(self._held)}
         self._describe()
 
     def _describe(self) -> None:
@@ -396,12 +379,6 @@ def as_classifier(model: Any) -> Classifier:
     return KerasClassifier(model)
 
 
-def _bytes(dtype: str) -> Feed:
-    """Returns the scale of a network that takes whole numbers."""
-    zero = 128.0 if dtype == "int8" else 0.0
-    return Feed(mean=(zero,), std=(1.0,)).by(f"its {dtype} input")
-
-
 def _signature(tensor: Any) -> tuple[int, ...]:
     """Returns a shape, with -1 for what is free."""
     shape = tensor["shape_signature"]
@@ -413,18 +390,6 @@ def _output_names(runtime: _Runtime) -> list[str]:
     named = (runtime.signature or {}).get("outputs", {})
     names = {index: name for name, index in named.items()}
     return [names.get(t["index"], t["name"]) for t in runtime.outputs]
-
-
-def _chunks(
-    images: np.ndarray, size: int, fixed: int | None
-) -> list[np.ndarray]:
-    """Returns images in parts; of a fixed batch the last one is filled up."""
-    parts = np.split(images, range(size, len(images), size))
-    if fixed is not None and (missing := -len(images) % fixed):
-        parts[-1] = np.concatenate(
-            [parts[-1], np.repeat(parts[-1][-1:], missing, axis=0)]
-        )
-    return parts
 
 
 def _as_type(values: np.ndarray, dtype: str) -> np.ndarray:

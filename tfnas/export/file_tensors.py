@@ -97,10 +97,3 @@ class FileTensors:
         except ValueError:
             return None
         return dequantize(values, self._details[index]).astype(np.float64)
-
-
-def in_batches(images: np.ndarray, batch: int) -> list[np.ndarray]:
-    """Returns images in whole batches, the last filled from the start."""
-    whole = -(-len(images) // batch) * batch
-    filled = np.take(images, range(whole), axis=0, mode="wrap")
-    return np.split(filled, whole // batch)

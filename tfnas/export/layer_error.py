@@ -17,10 +17,10 @@ import numpy as np
 
 from tfnas.errors import ExportError
 from tfnas.export.file_tensors import FileTensors
-from tfnas.export.file_tensors import in_batches
 from tfnas.export.reference import Reference
 from tfnas.export.reference import reference_for
 from tfnas.export.tflite import to_tflite
+from tfnas.export.tracing import in_batches
 
 _CONVERTS = ("QUANTIZE", "DEQUANTIZE")
 # Two ways to the same float32 differ by less, relatively. The narrow ones come

@@ -234,13 +234,8 @@ def _entry(blob: bytes, name: bytes, source: str) -> bytes | None:
     return None
 
 
-def _parse(blob: bytes) -> Any:
-    open_interpreter(blob)  # checks that every offset stays inside
-    return schema.ModelT.InitFromPackedBuf(blob)
-
-
 def _with_entry(blob: bytes, text: bytes) -> bytes:
-    model = _parse(blob)
+    model = schema.ModelT.InitFromPackedBuf(blob)  # of a file that opens
     entries = model.metadata or []
     kept = [entry for entry in entries if bytes(entry.name) != NAME]
     buffer = schema.BufferT()

@@ -9,8 +9,8 @@ import numpy as np
 
 from tfnas.errors import ExportError
 from tfnas.export.file_tensors import FileTensors
-from tfnas.export.file_tensors import in_batches
 from tfnas.export.reference import reference_for
+from tfnas.export.tracing import in_batches
 
 Outputs = dict[str, np.ndarray]
 

@@ -109,13 +109,7 @@ def reference_for(model: Any, images: np.ndarray) -> Reference:
         raise ConfigError("Expected images to compare on. Received: none")
     image, shape = tracing.image_input(model), images.shape[1:]
     wanted = (image.height, image.width, image.channels)
-    if len(shape) != 3 or any(
-        mine not in (None, n) for mine, n in zip(wanted, shape, strict=True)
-    ):
-        raise ConfigError(
-            f"The network takes images of shape {wanted}. "
-            f"Received: shape={shape}"
-        )
+    tracing.require_shape(shape, wanted)
     return Reference(model, shape[:2])
 
 

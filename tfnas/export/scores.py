@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
+from tfnas.export.file_graph import FileGraph
 from tfnas.feed import LOGITS
 from tfnas.feed import PROBABILITIES
 from tfnas.feed import listing
@@ -24,11 +24,6 @@ _LOGITS = {
     "AddV2", "BiasAdd", "Conv2D", "MatMul", "Mean", "ADD", "BATCH_MATMUL",
     "CONV_2D", "FULLY_CONNECTED", "MEAN",
 }
-_OPS = {
-    value: name for name, value in vars(schema.BuiltinOperator).items()
-    if not name.startswith("_")
-}
-
 
 class Outputs:
     """The outputs of a network, one of which holds the scores.
@@ -183,21 +178,14 @@ def kinds_of_file(blob: bytes) -> list[str | None]:
     Args:
         blob: Content of a file that the runtime has opened.
     """
-    model = schema.Model.GetRootAs(blob)
-    graph = model.Subgraphs(0)
-    makers = {
-        int(index): graph.Operators(i)
-        for i in range(graph.OperatorsLength())
-        for index in graph.Operators(i).OutputsAsNumpy()
-    }
-    kinds = []
-    for index in graph.OutputsAsNumpy():
-        name, op = "", makers.get(int(index))
+    file, kinds = FileGraph(blob), []
+    for index in file.graph.OutputsAsNumpy():
+        name, op = "", file.maker(index)
         while op is not None:
-            name = _op_name(model, op)
+            name = file.name(op)
             if name not in _PASSES:
                 break
-            op = makers.get(int(op.Inputs(0)))
+            op = file.maker(op.Inputs(0))
         kinds.append(_kind_of(name))
     return kinds
 
@@ -212,16 +200,5 @@ def unset_variables(blob: bytes) -> int:
     Args:
         blob: Content of a file that the runtime has opened.
     """
-    model = schema.Model.GetRootAs(blob)
-    names = [
-        _op_name(model, graph.Operators(i))
-        for graph in map(model.Subgraphs, range(model.SubgraphsLength()))
-        for i in range(graph.OperatorsLength())
-    ]
+    names = FileGraph(blob).names()
     return 0 if "ASSIGN_VARIABLE" in names else names.count("READ_VARIABLE")
-
-
-def _op_name(model: Any, op: Any) -> str:
-    code = model.OperatorCodes(op.OpcodeIndex())
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    return _OPS.get(number, "")

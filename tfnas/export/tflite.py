@@ -102,7 +102,10 @@ def to_tflite(
     batches: list[np.ndarray] = []
     if integers:
         images = _calibration_images(representative, shape, quantize)
-        batches = _in_batches(images, tracing.image_input(model).batch or 1)
+        # What is seen twice to fill the last batch changes no range.
+        batches = tracing.in_batches(
+            np.stack(images), tracing.image_input(model).batch or 1
+        )
     with quiet():
         traced = tracing.trace(tracing.float32_copy(model), image_size)
         if integers:
@@ -221,18 +224,6 @@ def _calibration_images(
             "`representative` must hold at least one image. Received: none"
         )
     return images
-
-
-def _in_batches(images: list[np.ndarray], batch: int) -> list[np.ndarray]:
-    """Returns images in batches of one size, the last filled from the start.
-
-    What is seen twice changes no range.
-    """
-    missing = -len(images) % batch
-    filled = [*images, *(images[i % len(images)] for i in range(missing))]
-    return [
-        np.stack(filled[i : i + batch]) for i in range(0, len(filled), batch)
-    ]
 
 
 def _batches(representative: Iterable[Any]) -> Iterator[np.ndarray]:

@@ -18,6 +18,7 @@ import flatbuffers
 from flatbuffers import number_types as N
 from flatbuffers.table import Table
 
+from tfnas import labels
 from tfnas.errors import ArtifactError
 from tfnas.feed import Feed
 
@@ -69,8 +70,8 @@ def read(blob: bytes, metadata: bytes, output: int, source: str) -> Feed:
             f"{source}: its TFLite metadata are damaged "
             f"({type(error).__name__}: {error})"
         ) from error
-    labels = None if name is None else _labels(blob, name, source)
-    return Feed(mean=mean or None, std=std or None, labels=labels)
+    names = None if name is None else _labels(blob, name, source)
+    return Feed(mean=mean or None, std=std or None, labels=names)
 
 
 def _place(table: Table, field: int) -> int:
@@ -129,13 +130,9 @@ def _labels(blob: bytes, name: str, source: str) -> tuple[str, ...]:
         with zipfile.ZipFile(io.BytesIO(blob)) as archive:
             if archive.getinfo(name).file_size > _MAX_LABEL_BYTES:
                 raise ValueError(f"over {_MAX_LABEL_BYTES} bytes")
-            text = archive.read(name).decode("utf-8-sig")
+            return tuple(labels.parse(archive.read(name).decode("utf-8")))
     except Exception as error:  # a damaged archive raises nearly anything
         raise ArtifactError(
             f"{source}: expected the label file {name!r} that its metadata "
             f"name. Received: {type(error).__name__}: {error}"
         ) from error
-    lines = [line.strip() for line in text.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return tuple(lines)

@@ -10,13 +10,10 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tfnas import leading_scale
 from tfnas.errors import ArtifactError
+from tfnas.export.file_graph import FileGraph
 from tfnas.feed import Feed
 from tfnas.leading_scale import Statistics
 
-_OPS = {
-    value: name for name, value in vars(schema.BuiltinOperator).items()
-    if not name.startswith("_")
-}
 _SCALES = ("MUL", "DIV", "ADD", "SUB")
 _PASSES = ("CAST", "QUANTIZE", "DEQUANTIZE", "RESHAPE", "PAD", "PADV2",
            "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
@@ -50,9 +47,9 @@ def of_operators(
         ArtifactError: when the file is damaged.
     """
     try:
-        graph = _Graph(blob)
-        rounding = graph.rounding()
-        factor, offset = graph.leading()
+        file = FileGraph(blob)
+        rounding = _rounding(file)
+        factor, offset = _leading(file)
     except Exception as error:  # damaged offsets raise nearly anything
         raise ArtifactError(
             f"{source}: expected a whole .tflite model. Received: "
@@ -63,82 +60,57 @@ def of_operators(
     return leading_scale.of_affine(factor, offset, own, pixels)
 
 
-class _Graph:
-    """The operators of a file, from its image on.
+def _rounding(file: FileGraph) -> tuple[float, int, str] | None:
+    """Returns scale, zero point and type that the image is rounded to."""
+    users = file.users(file.graph.Inputs(0))
+    if len(users) != 1 or file.name(users[0]) != "QUANTIZE":
+        return None
+    tensor = file.graph.Tensors(users[0].Outputs(0))
+    dtype = _INTEGERS.get(tensor.Type())
+    held = tensor.Quantization()
+    if dtype is None or held is None or held.ScaleLength() != 1:
+        return None
+    return float(held.Scale(0)), int(held.ZeroPoint(0)), dtype
 
-    Args:
-        blob: Content of the file.
-    """
 
-    def __init__(self, blob: bytes):
-        self._model = schema.Model.GetRootAs(blob)
-        self._graph = self._model.Subgraphs(0)
-        self._image = self._graph.Inputs(0)
-        self._ops = [
-            self._graph.Operators(i)
-            for i in range(self._graph.OperatorsLength())
-        ]
-        self._makers = {
-            int(index): op for op in self._ops for index in op.OutputsAsNumpy()
-        }
-
-    def _name(self, op: Any) -> str:
-        code = self._model.OperatorCodes(op.OpcodeIndex())
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        return _OPS.get(number, "")
-
-    def _users(self, tensor: int) -> list[Any]:
-        return [op for op in self._ops if tensor in op.InputsAsNumpy()]
-
-    def rounding(self) -> tuple[float, int, str] | None:
-        """Returns scale, zero point and type that the image is rounded to."""
-        users = self._users(self._image)
-        if len(users) != 1 or self._name(users[0]) != "QUANTIZE":
-            return None
-        tensor = self._graph.Tensors(users[0].Outputs(0))
-        dtype = _INTEGERS.get(tensor.Type())
-        held = tensor.Quantization()
-        if dtype is None or held is None or held.ScaleLength() != 1:
-            return None
-        return float(held.Scale(0)), int(held.ZeroPoint(0)), dtype
-
-    def leading(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what the first operators multiply by, and what they add."""
-        current = self._image
-        factor, offset = np.ones(1), np.zeros(1)
-        for _ in range(_LONGEST):
-            users = self._users(current)
-            if len(users) != 1:
+def _leading(file: FileGraph) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what the first operators multiply by, and what they add."""
+    current = file.graph.Inputs(0)
+    factor, offset = np.ones(1), np.zeros(1)
+    for _ in range(_LONGEST):
+        users = file.users(current)
+        if len(users) != 1:
+            break
+        (op,) = users
+        name = file.name(op)
+        if name in _SCALES:
+            values = _constant(file, op, current)
+            first = op.Inputs(0) == current
+            if values is None or (name == "DIV" and not first):
                 break
-            (op,) = users
-            name = self._name(op)
-            if name in _SCALES:
-                values = self._constant(op, current)
-                first = op.Inputs(0) == current
-                if values is None or (name == "DIV" and not first):
-                    break
-                factor, offset = _applied(name, first, values, factor, offset)
-            elif name not in _PASSES:
-                break
-            current = op.Outputs(0)
-        return factor, offset
+            factor, offset = _applied(name, first, values, factor, offset)
+        elif name not in _PASSES:
+            break
+        current = op.Outputs(0)
+    return factor, offset
 
-    def _constant(self, op: Any, current: int) -> np.ndarray | None:
-        """Returns the constant beside a tensor, one for each channel."""
-        others = [int(i) for i in op.InputsAsNumpy() if i != current]
-        if len(others) != 1:
-            return None
-        (index,) = others
-        maker = self._makers.get(index)
-        if maker is not None and self._name(maker) == "DEQUANTIZE":
-            index = maker.Inputs(0)  # of constants in half the space
-        tensor = self._graph.Tensors(index)
-        data = self._model.Buffers(tensor.Buffer()).DataAsNumpy()
-        dtype = _FLOATS.get(tensor.Type())
-        if dtype is None or isinstance(data, int):
-            return None
-        values = np.frombuffer(data.tobytes(), dtype).astype(np.float64)
-        return values if len(values) in (1, 3, 4) else None
+
+def _constant(file: FileGraph, op: Any, current: int) -> np.ndarray | None:
+    """Returns the constant beside a tensor, one for each channel."""
+    others = [int(i) for i in op.InputsAsNumpy() if i != current]
+    if len(others) != 1:
+        return None
+    (index,) = others
+    maker = file.maker(index)
+    if maker is not None and file.name(maker) == "DEQUANTIZE":
+        index = maker.Inputs(0)  # of constants in half the space
+    tensor = file.graph.Tensors(index)
+    data = file.model.Buffers(tensor.Buffer()).DataAsNumpy()
+    dtype = _FLOATS.get(tensor.Type())
+    if dtype is None or isinstance(data, int):
+        return None
+    values = np.frombuffer(data.tobytes(), dtype).astype(np.float64)
+    return values if len(values) in (1, 3, 4) else None
 
 
 def _applied(

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
 from tfnas.errors import TfnasError
 
@@ -121,6 +123,34 @@ def image_shape_of(
             f"(height, width)={own}. Received: {(height, width)}"
         )
     return height, width, image.channels
+
+
+def require_shape(
+    shape: Sequence[int], wanted: Sequence[int | None]
+) -> None:
+    """Refuses images that a network does not take.
+
+    Args:
+        shape: Of an image.
+        wanted: Height, width and channels; `None` where any will do.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    if len(shape) != len(wanted) or any(
+        want not in (None, n) for want, n in zip(wanted, shape, strict=True)
+    ):
+        raise ConfigError(
+            f"The network takes images of shape {tuple(wanted)}. "
+            f"Received: shape={tuple(shape)}"
+        )
+
+
+def in_batches(images: np.ndarray, batch: int) -> list[np.ndarray]:
+    """Returns images in whole batches, the last filled from the start."""
+    whole = -(-len(images) // batch) * batch
+    filled = np.take(images, range(whole), axis=0, mode="wrap")
+    return np.split(filled, whole // batch)
 
 
 def require_finite(model: Any, source: str = "model") -> None:

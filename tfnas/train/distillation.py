@@ -82,10 +82,8 @@ class Teacher:
         )
         feed = given.filled(read_feed(path))
         own = Feed(mean=dataset.mean, std=dataset.std)
-        whole_numbers = self.model.inputs[0].dtype.startswith(("int", "uint"))
-        if whole_numbers:
-            feed = feed.filled(Feed(mean=(0.0,), std=(1.0,)))
-        elif feed.mean is None and feed.std is None:
+        feed = feed.filled(leading_scale.of_type(self.model.inputs[0].dtype))
+        if feed.mean is None and feed.std is None:
             shape = (*self._size, dataset.image_shape[-1])
             pixels = leading_scale.statistics(dataset.train)
             feed = feed.filled(
