@@ -30,9 +30,13 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def adb_server(tmp_path_factory):
-    """A private adb server, with keys and a temporary folder of its own."""
+    """A private adb server, with keys and a temporary folder of its own.
+
+    It ends with its file of tests: the next file of the same process may
+    need a temporary folder that other users can reach.
+    """
     if not shutil.which("adb"):
         pytest.skip("needs the program adb (Debian: apt-get install adb)")
     home = tmp_path_factory.mktemp("adb_home")
