@@ -28,6 +28,18 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     return {"mean": round(float(np.mean(values)), 4), "ci95": round(half, 4)}
 
 
+def paired_drop(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+    """Returns the drop in percentage points with its standard error.
+
+    Args:
+        before: Whether each image is right with one file.
+        after: The same with another.
+    """
+    lost = 100 * (before.astype(np.float64) - after)
+    error = lost.std(ddof=1) / np.sqrt(len(lost))
+    return {"drop_points": float(lost.mean()), "drop_error": float(error)}
+
+
 def show(line: dict[str, Any], name: str | None) -> None:
     """Prints the result of a benchmark and keeps it where it has a name.
 

@@ -213,17 +213,10 @@ class Case:
             for kind in FILES
         }
         for kind in FILES[1:]:
-            row[kind] |= paired_drop(right["float"], right[kind])
+            row[kind] |= closing.paired_drop(right["float"], right[kind])
             sizes = row[kind]["size_bytes"], row["float"]["size_bytes"]
             row[kind]["size_ratio"] = sizes[0] / sizes[1]
         return row
-
-
-def paired_drop(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
-    """Returns the drop in percentage points with its standard error."""
-    lost = 100 * (before.astype(np.float64) - after)
-    error = lost.std(ddof=1) / np.sqrt(len(lost))
-    return {"drop_points": float(lost.mean()), "drop_error": float(error)}
 
 
 def mean_drop(rows: list[dict], kind: str) -> dict[str, float]:
