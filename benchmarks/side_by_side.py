@@ -195,9 +195,9 @@ def main(argv: list[str]) -> None:
 
 
 def commit(checkout: pathlib.Path) -> str:
-    """Returns the commit that a checkout stands at."""
+    """Returns the commit of a checkout, with a mark where it was changed."""
     done = subprocess.run(
-        ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"],
+        ["git", "-C", str(checkout), "describe", "--always", "--dirty"],
         capture_output=True, text=True, check=True,
     )
     return done.stdout.strip()
