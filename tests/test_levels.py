@@ -24,6 +24,7 @@ LEVELS = [
     ["tfnas.labels"],
     ["tfnas.arch"],
     ["tfnas.ops"],
+    ["tfnas.lowering"],
     ["tfnas.spaces", "tfnas.cost", "tfnas.data"],
     ["tfnas.supernets", "tfnas.derive", "tfnas.model_files",
      "tfnas.leading_scale"],
@@ -38,9 +39,13 @@ LEVEL_OF = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 BASE = {"tfnas.errors", "tfnas.artifacts", "tfnas.cli", "tfnas.seeds"}
 BORROWS = {
     "tflite_bench": BASE,
-    "tflite_bench.writer": BASE | {"tfnas.arch", "tfnas.ops"},
-    "tflite_bench.flatbuffer": BASE | {"tfnas.tflite_packing"},
-    "tflite_bench.fusion": BASE | {"tfnas.ops"},
+    "tflite_bench.writer": BASE | {
+        "tfnas.arch", "tfnas.ops", "tfnas.lowering"
+    },
+    "tflite_bench.flatbuffer": BASE | {
+        "tfnas.tflite_packing", "tfnas.lowering"
+    },
+    "tflite_bench.operators": BASE | {"tfnas.lowering"},
     "tflite_bench.convert": BASE | {"tfnas.arch", "tfnas.ops"},
     "android_bench": BASE
     | {"tflite_bench.device", "tflite_bench.journal", "tflite_bench.stats"},
@@ -60,6 +65,7 @@ LIGHT = (
     "tfnas.labels.",
     "tfnas.feed.",
     "tfnas.ops.",
+    "tfnas.lowering.",
     "tfnas.spaces.",
     "tfnas.cost.counting.",
     "tfnas.cost.lut.",

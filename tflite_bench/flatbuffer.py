@@ -2,49 +2,58 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tflite_bench import options
 from tfnas import tflite_packing
+from tfnas.lowering import operator
+from tfnas.lowering.emitter import Quantization
 
 _SCHEMA_VERSION = 3
 _TYPES = {
-    "float32": schema.TensorType.FLOAT32,
-    "int8": schema.TensorType.INT8,
-    "int32": schema.TensorType.INT32,
+    name: getattr(schema.TensorType, name.upper()) for name in operator.TYPES
 }
-_OPTIONS_BY_OP = {
-    "CONV_2D": schema.Conv2DOptionsT,
-    "DEPTHWISE_CONV_2D": schema.DepthwiseConv2DOptionsT,
-    "PAD": schema.PadOptionsT,
-    "ADD": schema.AddOptionsT,
-    "SUB": schema.SubOptionsT,
-    "MUL": schema.MulOptionsT,
-    "CONCATENATION": schema.ConcatenationOptionsT,
-    "MEAN": schema.ReducerOptionsT,
-    "FULLY_CONNECTED": schema.FullyConnectedOptionsT,
-    "MAX_POOL_2D": schema.Pool2DOptionsT,
-    "AVERAGE_POOL_2D": schema.Pool2DOptionsT,
+# Versions of (float32, int8) operators, as the converter gives them; others
+# are 1 and 2.
+_VERSIONS = {
+    "CONV_2D": (1, 3),
+    "DEPTHWISE_CONV_2D": (1, 3),
+    "FULLY_CONNECTED": (1, 4),
+    "HARD_SWISH": (1, 1),
+    "RESHAPE": (1, 1),
+    "DEQUANTIZE": (2, 2),
+    "QUANTIZE": (1, 1),
+    "RESIZE_BILINEAR": (3, 3),  # from half-pixel centres on
+    "RESIZE_NEAREST_NEIGHBOR": (3, 3),
 }
+_USUAL_VERSIONS = (1, 2)
+_GROUPED_VERSION = 6
+_DILATED_VERSION = 2
 
 
-@dataclasses.dataclass(frozen=True)
-class Quantization:
-    """How the integers of a tensor stand for real numbers.
+def usual_version(
+    code: str, dtype: str, grouped: bool = False, dilated: bool = False
+) -> int:
+    """Returns the version that the converter gives an operator.
 
     Args:
-        scale: One value, or one for each channel.
-        zero_point: The integer that stands for 0.
-        axis: The axis of the channels.
+        code: Its name in the schema.
+        dtype: Type of its first input.
+        grouped: Whether it is a convolution in groups.
+        dilated: Whether its window is spread.
     """
-
-    scale: tuple[float, ...]
-    zero_point: int = 0
-    axis: int = 0
+    versions = _VERSIONS.get(code, _USUAL_VERSIONS)
+    version = versions[dtype not in ("float32", "int32")]
+    if code == "CONV_2D" and grouped:
+        return max(version, _GROUPED_VERSION)
+    if code == "DEPTHWISE_CONV_2D" and dilated:
+        return max(version, _DILATED_VERSION)
+    return version
 
 
 class ModelBuilder:
@@ -81,13 +90,15 @@ class ModelBuilder:
     def constant(
         self,
         name: str,
-        data: np.ndarray,
+        shape: Sequence[int],
+        dtype: str,
+        fill: Callable[[], np.ndarray],
         quantization: Quantization | None = None,
     ) -> int:
-        """Adds a tensor that holds `data`."""
-        index = self.tensor(name, data.shape, data.dtype.name, quantization)
+        """Adds a tensor that holds what `fill` returns."""
+        index = self.tensor(name, shape, dtype, quantization)
         buffer = schema.BufferT()
-        buffer.data = data
+        buffer.data = fill()
         self._graph.tensors[index].buffer = len(self._buffers)
         self._buffers.append(buffer)
         return index
@@ -95,32 +106,40 @@ class ModelBuilder:
     def op(
         self,
         code: str,
-        version: int,
         inputs: Sequence[int],
         outputs: Sequence[int],
-        **options: Any,
+        version: int | None = None,
+        **attrs: Any,
     ) -> None:
         """Adds an operator.
 
         Args:
             code: Its name in the schema, such as `"CONV_2D"`.
-            version: Version of the operator.
             inputs: Indices of tensors.
             outputs: Indices of tensors.
-            **options: Fields of its options, as the schema calls them.
+            version: Of the operator; by default the converter's.
+            **attrs: Attributes, as in `tfnas.lowering.operator`.
         """
-        operator = schema.OperatorT()
-        key = (code, version)
-        operator.opcodeIndex = self._codes.setdefault(key, len(self._codes))
-        operator.inputs, operator.outputs = list(inputs), list(outputs)
-        if code in _OPTIONS_BY_OP:
-            made = _OPTIONS_BY_OP[code]()
-            for name, value in options.items():
-                setattr(made, name, value)
-            kind = type(made).__name__.removesuffix("T")
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
-            operator.builtinOptions = made
-        self._graph.operators.append(operator)
+        made = schema.OperatorT()
+        key = (code, version or self._version(code, inputs, attrs))
+        made.opcodeIndex = self._codes.setdefault(key, len(self._codes))
+        made.inputs, made.outputs = list(inputs), list(outputs)
+        made.builtinOptions = options.to_schema(code, attrs)
+        if made.builtinOptions is not None:
+            made.builtinOptionsType = options.kind(made.builtinOptions)
+        self._graph.operators.append(made)
+
+    def _version(
+        self, code: str, inputs: Sequence[int], attrs: dict[str, Any]
+    ) -> int:
+        taken = [self._graph.tensors[i] for i in inputs if i >= 0]
+        names = {value: name for name, value in _TYPES.items()}
+        return usual_version(
+            code,
+            names[taken[0].type],
+            code == "CONV_2D" and taken[1].shape[3] != taken[0].shape[3],
+            "dilation" in attrs,
+        )
 
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
         """Returns the file's content.

@@ -17,7 +17,7 @@ _FUSED_INTO = (
     "conv", "depthwise", "add", "mul", "dense", "norm", "max_pool", "avg_pool"
 )
 # These leave the numbers as they are, so both sides share a quantization.
-_MOVERS = ("pad", "max_pool", "avg_pool", "concat")
+_MOVERS = ("pad", "max_pool", "avg_pool", "concat", "rows", "resize")
 
 
 @dataclasses.dataclass
