@@ -130,7 +130,8 @@ class HostDevice:
         ]
         pin = self.threads == 1
         visits = protocol.measure(
-            [model.invoke for model in models], rounds, seed, pin
+            [model.invoke for model in models], rounds, seed, pin,
+            [model.refresh for model in models],
         )
         return [
             Measurement(
@@ -141,7 +142,6 @@ class HostDevice:
             )
             for v, model in zip(visits, models, strict=True)
         ]
-
 
     def measure_apart(
         self, paths: Sequence[str], rounds: int, seed: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import math
 import os
 import pathlib
 import time
@@ -175,8 +176,18 @@ class Model:
             f"Received: {tensor['name']} with {signature}"
         )
 
+    def refresh(self) -> None:
+        """Gives other random numbers to the inputs that take numbers."""
+        for index, shape, noise in self._random:
+            size = math.prod(shape)
+            start = int(self._rng.integers(len(noise) - size + 1))
+            self._interpreter.set_tensor(
+                index, noise[start : start + size].reshape(shape)
+            )
+
     def _fill(self) -> None:
-        rng = np.random.default_rng(0)
+        self._rng = np.random.default_rng(0)
+        self._random: list[tuple[int, tuple[int, ...], np.ndarray]] = []
         self.inputs = []
         for tensor in self._interpreter.get_input_details():
             dtype, shape = np.dtype(tensor["dtype"]), tensor["shape"]
@@ -185,16 +196,17 @@ class Model:
                     f"{self.path}: expected inputs of numbers. Received: "
                     f"{tensor['name']} of type {dtype.name}"
                 )
-            if dtype.kind == "f":
-                value = rng.standard_normal(shape, np.float32).astype(dtype)
-            elif dtype in (np.int8, np.uint8) or (
+            if dtype.kind == "f" or dtype in (np.int8, np.uint8) or (
                 dtype == np.int16 and tensor["quantization"][0]
             ):
-                limits = np.iinfo(dtype)
-                value = rng.integers(limits.min, limits.max, shape, dtype)
+                self._random.append((
+                    tensor["index"], tuple(shape.tolist()),
+                    _noise(dtype, int(shape.prod())),
+                ))
             else:  # indices and states: 0 is always legal
-                value = np.zeros(shape, dtype)
-            self._interpreter.set_tensor(tensor["index"], value)
+                self._interpreter.set_tensor(
+                    tensor["index"], np.zeros(shape, dtype)
+                )
             self.inputs.append(
                 {
                     "name": tensor["name"],
@@ -203,6 +215,24 @@ class Model:
                     "free": -1 in tensor["shape_signature"],
                 }
             )
+        self.refresh()
+
+
+_POOLS: dict[np.dtype, np.ndarray] = {}  # random numbers that models share
+_SPARE = 4096  # how many more there are than an input takes
+
+
+def _noise(dtype: np.dtype, size: int) -> np.ndarray:
+    """Returns more than `size` random numbers of a type."""
+    if len(_POOLS.get(dtype, ())) < size + _SPARE:
+        rng, enough = np.random.default_rng(0), 2 * size + _SPARE
+        if dtype.kind == "f":
+            made = rng.standard_normal(enough, np.float32).astype(dtype)
+        else:
+            limits = np.iinfo(dtype)
+            made = rng.integers(limits.min, limits.max, enough, dtype)
+        _POOLS[dtype] = made
+    return _POOLS[dtype]
 
 
 def fits(shape: Sequence[int], signature: Sequence[int]) -> bool:

@@ -2,7 +2,8 @@
 
 Rounds, not repetitions: every round visits all models in a new random order,
 so that each samples the same states of the machine. A visit runs the model
-once to warm the caches, then a few times, and keeps the fastest. One core,
+once to warm the caches, then a few times, and keeps the fastest. Every run has
+a new input: some kernels are faster on numbers that they have seen. One core,
 one thread, no garbage collection.
 """
 
@@ -52,6 +53,7 @@ def measure(
     rounds: int,
     seed: int = 0,
     pin: bool = True,
+    refresh: Sequence[Callable[[], None]] | None = None,
 ) -> list[Visits]:
     """Times functions in interleaved rounds.
 
@@ -60,6 +62,7 @@ def measure(
         rounds: Visits of each.
         seed: Of the order of the visits.
         pin: Whether to stay on one core.
+        refresh: Each gives a model a new input; not timed.
 
     Raises:
         ConfigError: when there are no rounds.
@@ -70,12 +73,17 @@ def measure(
         )
     rng = np.random.default_rng(seed)
     visits = [Visits() for _ in runs]
+    renew = refresh or [_nothing] * len(runs)
     with _quiet(pin):
         repeats = [_repeats(run) for run in runs]
         for _ in range(rounds):
             for i in rng.permutation(len(runs)):
-                _visit(runs[i], repeats[i], visits[i])
+                _visit(runs[i], renew[i], repeats[i], visits[i])
     return visits
+
+
+def _nothing() -> None:
+    pass
 
 
 def _repeats(run: Callable[[], None]) -> int:
@@ -86,11 +94,16 @@ def _repeats(run: Callable[[], None]) -> int:
     return _RUNS_OF_LONG if cpu_ms > _LONG_MS else _RUNS
 
 
-def _visit(run: Callable[[], None], repeats: int, visits: Visits) -> None:
+def _visit(
+    run: Callable[[], None], renew: Callable[[], None], repeats: int,
+    visits: Visits,
+) -> None:
+    renew()
     run()
     switches = _switches()
     cpu_ns, wall_ns = [], []
     for _ in range(repeats):
+        renew()
         wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
         run()
         cpu_ns.append(time.thread_time_ns() - cpu)
