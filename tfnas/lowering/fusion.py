@@ -5,6 +5,7 @@ Normalisations go into convolutions, activations into what they follow.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 
@@ -70,12 +71,13 @@ def fuse(nodes: Sequence[Node], output: str) -> list[Step]:
         What is left, in topological order.
     """
     nodes = _fold_zeros(nodes, output)
-    uses = [x for node in nodes for x in node.inputs] + [output]
+    uses = collections.Counter(x for node in nodes for x in node.inputs)
+    uses[output] += 1
     steps: dict[str, Step] = {}
     for node in nodes:
         source = node.inputs[0] if node.inputs else ""
         before = steps.get(source)
-        alone = uses.count(source) == 1
+        alone = uses[source] == 1
         if before is not None and alone and _takes_shift(node, before):
             # It does relu6(x + 3); a sixth of that is left.
             before.act, before.shift = "relu6", 3.0

@@ -17,6 +17,7 @@ MAX_TAPS = 25  # of a window that XNNPACK has fast depthwise kernels for
 _FLOATS = ("float32", "float16")
 _INTEGERS = ("int8",)
 _BOTH = (*_FLOATS, *_INTEGERS)
+_ALL = (*_BOTH, "dynamic")  # what holds no weights is the same in `dynamic`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ XNNPACK: dict[str, Rewriting] = {
     "depthwise_rows": Rewriting(
         "depthwise convolution of more than 25 taps",
         "depthwise convolutions over some rows of the kernel each, summed",
-        _BOTH, 6.2, 9.6,
+        _ALL, 6.2, 9.6,
     ),
     "hard_swish": Rewriting(
         "hard swish",
@@ -73,7 +74,7 @@ XNNPACK: dict[str, Rewriting] = {
     "depthwise_map": Rewriting(
         "depthwise convolution of more than 25 taps over its whole map",
         "product with the kernel, then mean",
-        _BOTH, 11.0, 8.5, "7x7x960",
+        _ALL, 11.0, 8.5, "7x7x960",
     ),
     "depth_multiplier": Rewriting(
         "depthwise convolution with a depth multiplier, before a convolution",
@@ -84,7 +85,7 @@ XNNPACK: dict[str, Rewriting] = {
     "layer_norm": Rewriting(
         "squared difference, as in a layer normalisation",
         "product of the difference with itself",
-        _BOTH, 1.5, 6.0,
+        _INTEGERS, 1.5, 6.0,
     ),
     "gelu": Rewriting(
         "GELU with an error function",
@@ -104,27 +105,27 @@ XNNPACK: dict[str, Rewriting] = {
     "strided_slice": Rewriting(
         "slice of every n-th row and column",
         "1x1 max pool of stride n",
-        _BOTH, 8.0, 26.0,
+        _ALL, 8.0, 26.0,
     ),
     "patches": Rewriting(
         "slices of every n-th row and column, concatenated",
         "space to depth",
-        _BOTH, 66.0, 170.0,
+        _ALL, 66.0, 170.0,
     ),
     "reflect_pad": Rewriting(
         "mirrored border",
         "slices of a row or a column each, concatenated",
-        _BOTH, 33.0, 155.0,
+        _ALL, 33.0, 155.0,
     ),
     "large_max_pool": Rewriting(
         "max pool of more than 25 taps",
         "max pools of one column and of one row",
-        _BOTH, 4.8, 4.1,
+        _ALL, 4.8, 4.1,
     ),
     "transposed": Rewriting(
         "transposed convolution of 2x2 and stride 2",
         "1x1 convolution, then depth to space",
-        _BOTH, 2.1, 1.5,
+        _ALL, 2.1, 1.5,
     ),
 }
 

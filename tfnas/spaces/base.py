@@ -21,7 +21,14 @@ class Space(abc.ABC):
         name: Registered name, such as `"densenas_mbv2@32"`.
         input_shape: `(height, width, channels)` of the networks.
         classes: Width of their logits.
+
+    Attributes:
+        entries: What the rows of a latency table have to be: `"isolated"`,
+            each block; `"operators"` where the runtime fuses blocks with
+            their neighbours, or where they are too many to measure.
     """
+
+    entries = "isolated"
 
     def __init__(
         self, name: str, input_shape: tuple[int, ...], classes: int
@@ -53,6 +60,15 @@ class Space(abc.ABC):
     @abc.abstractmethod
     def blocks(self) -> Iterator[tuple[Block, tuple[int, ...]]]:
         """Yields every block of the space with its input shape."""
+
+    def pieces(self) -> Iterator[tuple[list[Block], tuple[int, ...]]]:
+        """Yields chains of blocks that hold every runtime operator.
+
+        What a block becomes may depend on its neighbours; then they are in
+        the chain. Each comes with the shape of its input.
+        """
+        for block, shape in self.blocks():
+            yield [block], shape
 
     def lut_keys(self) -> list[str]:
         """Returns the distinct latency-table keys of the space, sorted."""

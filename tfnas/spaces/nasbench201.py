@@ -30,6 +30,7 @@ CELLS_PER_STAGE = 5
 WIDTHS = (16, 32, 64)
 NORM = {"eps": 1e-5, "momentum": 0.9, "affine": True}
 _MAX_CHARS = 256
+_EDGES_OF_PIECE = 3
 
 
 class NasBench201Space(CodedSpace):
@@ -47,6 +48,9 @@ class NasBench201Space(CodedSpace):
         ConfigError: for an image whose sides are not multiples of 4.
     """
 
+    # A cell begins with a ReLU, which what stands before it takes in, and
+    # there are 46,000 of them.
+    entries = "operators"
     alphabets = (len(CELL_OPS),)
     alphabet_of = np.zeros(len(EDGES), np.int64)
     legal = np.ones((len(EDGES), len(CELL_OPS)), bool)
@@ -127,6 +131,22 @@ class NasBench201Space(CodedSpace):
                     shape,
                 )
 
+    def pieces(self) -> Iterator[tuple[list[Block], tuple[int, ...]]]:
+        """Yields networks that hold every runtime operator of the space.
+
+        Two cells of each width show all borders, and what an operation
+        becomes depends on one other: cells of few edges show all of them.
+        """
+        none = CELL_OPS.index("none")
+        cells = {
+            canonical_text(codes): codes
+            for codes in itertools.product(range(5), repeat=self.length)
+            if sum(code != none for code in codes) <= _EDGES_OF_PIECE
+        }
+        for codes in cells.values():
+            blocks = list(self.from_codes(codes).blocks)
+            yield _two_cells_a_stage(blocks), self.input_shape
+
 
 # Searches ask for the same networks again and again.
 @functools.lru_cache(maxsize=1 << 14)
@@ -151,6 +171,14 @@ def _network(
     blocks.append(Block("norm_act", before, before, 1, 4, last))
     blocks.append(Block("classifier", before, classes, 1, 4))
     return Arch(tuple(blocks), input_shape, classes, space)
+
+
+def _two_cells_a_stage(blocks: Sequence[Block]) -> list[Block]:
+    kept: list[Block] = []
+    for block in blocks:
+        if kept[-2:] != [block, block]:
+            kept.append(block)
+    return kept
 
 
 def write(codes: Sequence[int]) -> str:
