@@ -45,7 +45,9 @@ BORROWS = {
     "tflite_bench.flatbuffer": BASE | {
         "tfnas.tflite_packing", "tfnas.lowering"
     },
+    "tflite_bench.build": BASE | {"tfnas.lowering"},
     "tflite_bench.operators": BASE | {"tfnas.lowering"},
+    "tflite_bench.cutting": BASE | {"tfnas.tflite_packing"},
     "tflite_bench.convert": BASE | {"tfnas.arch", "tfnas.ops"},
     "android_bench": BASE
     | {"tflite_bench.device", "tflite_bench.journal", "tflite_bench.stats"},

@@ -29,20 +29,22 @@ from tflite_bench import stats
 from tflite_bench import writer
 from tflite_bench.device import Device
 from tflite_bench.journal import Journal
+from tfnas import lowering
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.errors import DeviceError
+from tfnas.lowering.operator import is_operator_key
 
 FORMAT = "tfnas-lut/1"
 REFERENCE = "mbconv|act=relu6|e=6|k=3|pad=sym|s=1|14x14x80>14x14x80"
 # A model that computes nothing to speak of: what a call itself takes, once in
 # a network but once in every row too.
 CALL = "call"
-ENTRIES = ("isolated", "chain")
+ENTRIES = ("isolated", "chain", "operators")
 _CHAIN = 5
 # What a row's number depends on: other code may change under a journal.
 _MEASURING = (
-    "build", "device", "flatbuffer", "fusion", "interpreter", "protocol",
+    "build", "device", "flatbuffer", "interpreter", "operators", "protocol",
     "stats", "writer",
 )
 _CHUNK = 100
@@ -57,7 +59,7 @@ class Job:
     """What to measure.
 
     Args:
-        keys: Latency-table keys.
+        keys: Latency-table keys, of blocks or of operators.
         networks: Whole networks to measure with them: `Arch` values.
         dtype: `"float32"` or `"int8"`.
         rounds: Least number of rounds of each row.
@@ -66,6 +68,8 @@ class Job:
         entries: `"isolated"`: a row is one operator alone. `"chain"`: an
             operator that keeps its input's shape is a fifth of five in
             series, which finds its data in the cache as in a network.
+            `"operators"`: a row is one operator as the runtime runs it.
+        lower: The backend that the models are written for.
     """
 
     keys: tuple[str, ...]
@@ -74,6 +78,7 @@ class Job:
     rounds: int = 25
     strict: bool = True
     entries: str = "isolated"
+    lower: str = "xnnpack"
 
     def copies(self, key: str) -> int:
         """Returns how many copies of an operator its model has in series."""
@@ -111,7 +116,10 @@ def build(
     provenance = {
         "unit": "ms",
         **described,
-        "runtime": {**described["runtime"], "dtype": job.dtype},
+        "runtime": {
+            **described["runtime"], "dtype": job.dtype,
+            "lowering": job.lower,
+        },
         "entries": job.entries,
         "tool": tool(),
     }
@@ -130,7 +138,9 @@ def build(
     return readings.table(provenance)
 
 
-def reference_model(dtype: str, entries: str = "isolated") -> bytes:
+def reference_model(
+    dtype: str, entries: str = "isolated", lower: str = "xnnpack"
+) -> bytes:
     """Returns the model of the reference block that tables are timed with.
 
     Timed again later, it tells how the machine has changed since.
@@ -138,17 +148,21 @@ def reference_model(dtype: str, entries: str = "isolated") -> bytes:
     Args:
         dtype: `"float32"` or `"int8"`.
         entries: That of the table: in chains it is five blocks, too.
+        lower: The lowering of the table.
     """
     copies = Job((), entries=entries).copies(REFERENCE)
-    return writer.write_key(REFERENCE, dtype, copies)
+    return writer.write_key(REFERENCE, dtype, copies, lower)
 
 
 def tool() -> dict[str, str]:
     """Returns the name and the hash of the code that makes the numbers."""
     folder = pathlib.Path(__file__).parent
     digest = hashlib.sha256()
-    for name in _MEASURING:
-        digest.update((folder / f"{name}.py").read_bytes())
+    for path in (
+        *(folder / f"{name}.py" for name in _MEASURING),
+        *sorted(pathlib.Path(lowering.__file__).parent.glob("*.py")),
+    ):
+        digest.update(path.read_bytes())
     return {"name": "tflite_bench", "sha256": digest.hexdigest()}
 
 
@@ -330,29 +344,40 @@ class _Models:
         for name, path in self._paths.items():
             try:
                 pathlib.Path(path).write_bytes(self._content(name))
-            except writer.UnsupportedNode:
+            except writer.UnsupportedNode as error:
+                if is_operator_key(name):
+                    raise ConfigError(
+                        f"row `{name}`: there is no model of this operator "
+                        "alone; measure the space with --entries=isolated. "
+                        f"Received: {error}"
+                    ) from error
                 slow.append(name)
         if slow:
-            print(
-                f"{len(slow)} models take the slow way through the "
-                f"converter: {', '.join(slow)}"
-            )
-            convert.convert(
-                {
-                    self._paths[n]: self._networks.get(n)
-                    or (n,) * job.copies(n)
-                    for n in slow
-                },
-                job.dtype,
-            )
+            self._convert(slow)
+
+    def _convert(self, slow: Sequence[str]) -> None:
+        """Makes the models that the writer cannot."""
+        job = self._job
+        lowered = "" if job.lower == "none" else ", which rewrites nothing"
+        print(
+            f"{len(slow)} models take the slow way through the "
+            f"converter{lowered}: {', '.join(slow)}"
+        )
+        convert.convert(
+            {
+                self._paths[n]: self._networks.get(n) or (n,) * job.copies(n)
+                for n in slow
+            },
+            job.dtype,
+        )
 
     def _content(self, name: str) -> bytes:
-        dtype = self._job.dtype
+        job, dtype = self._job, self._job.dtype
         if name == CALL:
             return writer.write_call(dtype)
         if name in self._networks:
-            return writer.write_arch(self._networks[name], dtype)
-        return writer.write_key(name, dtype, self._job.copies(name))
+            return writer.write_arch(self._networks[name], dtype, job.lower)
+        return writer.write_key(name, dtype, job.copies(name), job.lower)
 
     def visit(self, names: Sequence[str]) -> dict[str, str]:
         """Returns the paths of a visit: name to path.

@@ -48,6 +48,7 @@ class FewOperators:
     """A space that is measured within a second or two."""
 
     name = "few"
+    entries = "isolated"
 
     def lut_keys(self):
         return space().lut_keys()[:5]

@@ -11,6 +11,7 @@ HEADER = {
         "threads": 1,
         "delegate": "xnnpack",
         "dtype": "int8",
+        "lowering": "xnnpack",
     },
     "batch": 1,
     "statistic": "p10",

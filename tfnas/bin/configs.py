@@ -26,6 +26,9 @@ from tfnas.errors import ConfigError
 # Help lists the flag with the program that asked for it.
 flags.disclaim_key_flags()
 
+# Fields of `config.lut` that most configs leave out: `"xnnpack"` and 5 %.
+_LUT_FIELDS = {"lower": str, "max_table_error": float}
+
 
 def define_config(required: bool = True) -> flags.FlagHolder:
     """Defines `--config` and its overrides for a program.
@@ -52,8 +55,8 @@ def define_config(required: bool = True) -> flags.FlagHolder:
 def load(spec: str) -> config_dict.ConfigDict:
     """Returns the locked config that `--config=spec` gives, not overridden.
 
-    Fields of its section `data` that it leaves out are there and null, so that
-    each can be set by its flag.
+    Fields of its sections `data` and `lut` that it leaves out are there and
+    null, so that each can be set by its flag.
 
     Args:
         spec: a path or a name, with `:variant` or without.
@@ -79,9 +82,15 @@ def load(spec: str) -> config_dict.ConfigDict:
 
 
 def _fill_in(config: config_dict.ConfigDict, path: pathlib.Path) -> None:
-    """Gives the section `data` all its fields, each of a type flags can set."""
+    """Gives its sections all their fields, each of a type flags can set."""
     from tfnas.data import fields
 
+    lut = config.get("lut")
+    if isinstance(lut, config_dict.ConfigDict):
+        with lut.unlocked():
+            for name, kind in _LUT_FIELDS.items():
+                if lut.get(name) is None:
+                    lut[name] = config_dict.placeholder(kind)
     section = config.get("data")
     if not isinstance(section, config_dict.ConfigDict):
         return

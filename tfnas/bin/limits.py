@@ -12,6 +12,7 @@ from absl import flags
 from tflite_bench import writer
 from tflite_bench.device import HostDevice
 from tfnas.arch import Arch
+from tfnas.cost.lut import DEFAULT_LOWERING
 from tfnas.cost.lut import LatencyTable
 from tfnas.errors import InfeasibleBudget
 
@@ -94,6 +95,7 @@ def _costs(
         return costs
     if table is not None:
         lut = LatencyTable.load(table)
+        lut.require("int8", lowering=DEFAULT_LOWERING)
         for name, arch in networks.items():
             costs[name]["latency_ms"] = lut.latency_ms(arch)
         return costs

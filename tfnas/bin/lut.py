@@ -6,12 +6,16 @@
   tfnas-lut --space=densenas_mbv2 --device=adb:R5CT --lut=phone.json \\
       --benchmark_binary=benchmark_model
   tfnas-lut --mode=show --lut=host.json
-  tfnas-lut --mode=check --lut=host.json --space=densenas_mbv2
+  tfnas-lut --mode=check --lut=host.json --space=densenas_mbv2 --fresh=20
   tfnas-lut --mode=predict --lut=host.json --arch=a.json
   tfnas-lut --mode=diff --lut=a.json --other=b.json
   tfnas-lut --mode=merge --lut=a.json --other=b.json --out=both.json
+  tfnas-lut --mode=import --space=densenas_mbv2 --lut=list.txt --out=a.json
+  tfnas-lut --mode=export --space=densenas_mbv2 --lut=a.json --out=list.txt
 
-A build that was killed goes on when the same command is given again.
+A build that was killed goes on when the same command is given again. It says
+how far its table is off, and where that is more than --max_error it tries
+other entries by itself.
 """
 
 from __future__ import annotations
@@ -24,17 +28,29 @@ from absl import flags
 
 from tflite_bench import build
 from tflite_bench import interpreter
+from tflite_bench.device import HostDevice
 from tfnas import cli
 from tfnas import ops
 from tfnas import spaces
 from tfnas.arch import Arch
+from tfnas.bin import lut_lists
 from tfnas.bin import options
 from tfnas.bin import tables
+from tfnas.cost.lut import MAX_ERROR
 from tfnas.cost.lut import LatencyTable
+from tfnas.errors import ArtifactError
+from tfnas.lowering import operator
+from tfnas.lowering import rewritings
 
+_FRESH_NETS = 12
 _MODE = flags.DEFINE_enum(
-    "mode", "build", ["build", "show", "diff", "merge", "check", "predict"],
-    "What to do with the table.",
+    "mode", "build",
+    [
+        "build", "show", "diff", "merge", "check", "predict", "import",
+        "export",
+    ],
+    "What to do with the table. import and export: from and to the lists "
+    "that DenseNAS publishes.",
 )
 _LUT = flags.DEFINE_string(
     "lut", None, "The table; defaults to lut/table.json in the workdir."
@@ -90,13 +106,33 @@ _STRICT = flags.DEFINE_bool(
     "Fail where the machine is too restless for believable rows.",
 )
 _ENTRIES = flags.DEFINE_enum(
-    "entries", "isolated", build.ENTRIES,
-    "A row is one operator alone, or a fifth of five in series where the "
-    "operator keeps its input's shape.",
+    "entries", tables.AUTO, [tables.AUTO, *build.ENTRIES],
+    "A row is one block alone; or, where it keeps its input's shape, a fifth "
+    "of five in series; or one operator as the runtime runs it. auto: what "
+    "the space asks for, and the next where that is off by --max_error.",
 )
+_LOWER = flags.DEFINE_enum(
+    "lower", "xnnpack", rewritings.BACKENDS,
+    "The delegate that the files are written for, as tfnas-export --lower.",
+)
+_MAX_ERROR = flags.DEFINE_float(
+    "max_error", MAX_ERROR,
+    "Percent by which predictions may be off without a warning.",
+    lower_bound=0,
+)
+_FRESH = flags.DEFINE_integer(
+    "fresh", None,
+    "Networks of the space that check measures now, to hold the table "
+    f"against; 0 for none. Defaults to {_FRESH_NETS} where the table is of "
+    "--device.",
+    lower_bound=0,
+)
+lut_lists.define_provenance()
 _ARCH = flags.DEFINE_string("arch", None, "Network to predict, a JSON file.")
 _OTHER = flags.DEFINE_string("other", None, "Second table of diff and merge.")
-_OUT = flags.DEFINE_string("out", None, "File that merge writes.")
+_OUT = flags.DEFINE_string(
+    "out", None, "File that merge, import and export write."
+)
 _DIFFERENCES_SHOWN = 10
 
 
@@ -110,6 +146,8 @@ def main(argv: list[str]) -> None:
         "merge": _merge,
         "check": _check,
         "predict": _predict,
+        "import": _import,
+        "export": _export,
     }
     modes[_MODE.value]()
 
@@ -145,16 +183,20 @@ def _space(name: str) -> spaces.Space:
 
 def _build() -> None:
     space, path = _space(_required(_SPACE)), _path()
-    device = tables.get_device(
-        _DEVICE.value, _RUNTIME.value, _THREADS.value, _BINARY.value,
-        _FIXED.value, f"{path}.phone.jsonl",
-    )
     table = tables.build_table(
-        space, path, device, _DTYPE.value, _ROUNDS.value, _NETS.value,
-        _STRICT.value, _ENTRIES.value,
+        space, path, _device(path), _DTYPE.value, _ROUNDS.value, _NETS.value,
+        _STRICT.value, _ENTRIES.value, lower=_LOWER.value,
+        max_error=_MAX_ERROR.value,
     )
     print(f"{path}: {table.coverage(space)} of {space.name}")
     print(describe(table))
+
+
+def _device(path: str) -> tables.Device:
+    return tables.get_device(
+        _DEVICE.value, _RUNTIME.value, _THREADS.value, _BINARY.value,
+        _FIXED.value, f"{path}.phone.jsonl",
+    )
 
 
 def describe(table: LatencyTable) -> str:
@@ -166,7 +208,7 @@ def describe(table: LatencyTable) -> str:
         f"device       {head['device']['name']}: {head['device']['cpu']}",
         f"runtime      {tflite['name']} {tflite['version']}, "
         f"{runtime['threads']} thread(s), delegate {runtime['delegate']}, "
-        f"{runtime['dtype']}",
+        f"{runtime['dtype']}, files written for {table.lowering}",
         f"clock        {head['clock']}, {head['statistic']} over "
         f"{head['rounds']} rounds or more, {head['entries']} entries, "
         f"{head['date']}",
@@ -187,6 +229,7 @@ def describe(table: LatencyTable) -> str:
         if fit
         else "calibration  none: predictions read low"
     )
+    lines.append(f"error        {tables.error_line(table)}")
     return "\n".join(lines)
 
 
@@ -200,13 +243,47 @@ def _show() -> None:
 def _check() -> None:
     table = LatencyTable.load(_path())
     for key in table.rows:
-        ops.parse_lut_key(key)
+        if operator.is_operator_key(key):
+            operator.parse(key)
+        else:
+            ops.parse_lut_key(key)
     print(describe(table))
-    if _SPACE.value:
-        space = _space(_SPACE.value)
-        coverage = table.coverage(space)
-        print(f"coverage     {coverage} of {space.name}")
-        table.require_rows(coverage.missing)
+    if not _SPACE.value:
+        if _FRESH.value:
+            raise app.UsageError(
+                "Expected the --space whose networks are measured. "
+                f"Received: --fresh={_FRESH.value}"
+            )
+        print("fresh        not measured: networks of which --space?")
+        return
+    space = _space(_SPACE.value)
+    coverage = table.coverage(space)
+    print(f"coverage     {coverage} of {space.name}")
+    table.require_space(space)
+    print(f"fresh        {_fresh(table, space)}")
+
+
+def _fresh(table: LatencyTable, space: spaces.Space) -> str:
+    """Holds a table against networks that are measured now."""
+    number = _FRESH_NETS if _FRESH.value is None else _FRESH.value
+    if not number:
+        return "not measured: --fresh=0"
+    if _FRESH.value is None and _DEVICE.value == "host":
+        here = HostDevice(_RUNTIME.value, _THREADS.value).describe()
+        try:
+            table.require(device=here["device"], runtime=here["runtime"])
+        except ArtifactError:
+            return (
+                f"not measured: the table is of "
+                f"{table.header['device']['name']}, or of another runtime; "
+                f"name it with --device and --fresh={number}"
+            )
+    found = tables.measure_fresh(
+        table, space, _device(_path()), number, _ROUNDS.value
+    )
+    if found.mape_percent > _MAX_ERROR.value:
+        return f"{found}\nwarning: more than {_MAX_ERROR.value:g} %"
+    return str(found)
 
 
 def _predict() -> None:
@@ -241,6 +318,19 @@ def _merge() -> None:
     path = _required(_OUT)
     merged.save(path)
     print(f"{path}: {len(merged.rows)} rows")
+
+
+def _import() -> None:
+    space, path = _space(_required(_SPACE)), _required(_OUT)
+    source = _required(_LUT)
+    table = lut_lists.import_list(space, source, path)
+    print(f"{path}: {len(table.rows)} rows of {space.name} from {source}")
+
+
+def _export() -> None:
+    space, path = _space(_required(_SPACE)), _required(_OUT)
+    lut_lists.export_list(space, _path(), path)
+    print(f"{path}: the list of {space.name} from {_path()}")
 
 
 def entry() -> None:

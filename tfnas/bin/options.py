@@ -12,6 +12,7 @@ from ml_collections import config_dict
 
 from tfnas import artifacts
 from tfnas import seeds
+from tfnas.cost.lut import MAX_ERROR
 from tfnas.errors import ConfigError
 
 # Help lists each flag with the program that asked for it.
@@ -45,6 +46,11 @@ def define_overrides() -> None:
     """Defines the named flags that take the place of config fields."""
     flags.DEFINE_string("space", None, "Search space, instead of the config's.")
     flags.DEFINE_string("lut", None, "Latency table, instead of the config's.")
+    flags.DEFINE_float(
+        "max_table_error", None, "Percent by which the predictions of the "
+        f"latency table may be off; {MAX_ERROR:g} unless the config says "
+        "otherwise.", lower_bound=0,
+    )
     seeds.define("Seed, instead of the config's.")
     flags.DEFINE_enum(
         "strategy", None, STRATEGIES,
@@ -65,6 +71,7 @@ def merge(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
         ("space", "space"), ("lut.path", "lut"), ("seed", "seed"),
         ("strategy", "strategy"), ("target_ms", "target_ms"),
         ("target_madds", "target_madds"), ("run.rounds", "rounds"),
+        ("lut.max_table_error", "max_table_error"),
         ("lut.device", "device"), ("lut.benchmark_binary", "benchmark_binary"),
         ("search.workers", "workers"),
     ):

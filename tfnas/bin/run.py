@@ -28,6 +28,7 @@ from tfnas.bin import options
 from tfnas.bin import tables
 from tfnas.cost.calibration import calibrate
 from tfnas.cost.counting import count
+from tfnas.cost.lut import DEFAULT_LOWERING
 from tfnas.cost.lut import LatencyTable
 from tfnas.cost.lut_fields import MeasuredNet
 from tfnas.errors import ConfigError
@@ -88,6 +89,7 @@ def main(argv: list[str]) -> None:
     dataset = data.load(config.data)
     space = spaces.get(config.space, dataset.classes, dataset.image_shape)
     table = measure_operators(config, space, folder)
+    print(f"Latency table: {tables.error_line(table)}; {table.source}")
     target_ms = config.target_ms
     if target_ms is None:
         target_ms = quantile_ms(space, table, config)
@@ -162,20 +164,24 @@ def measure_operators(
         path = folder / "lut" / "table.json"
         settings = {
             "space": config.space, "input_shape": space.input_shape,
-            "classes": space.classes, **config.lut,
+            "classes": space.classes, **config.lut, "max_table_error": None,
         }
         artifacts.claim_workdir(path.parent, settings)
         if not path.exists():
             tables.build_table(
                 space, path, _device(config, folder / "lut" / "runs.jsonl"),
                 config.lut.dtype, config.lut.rounds, config.lut.nets,
-                strict=False,
+                strict=False, lower=_lowering(config),
             )
     table = LatencyTable.load(path)
-    device = _device(config).describe()["device"]
-    table.require(config.lut.dtype, device)
-    table.require_rows(space.lut_keys())
+    table.require_config(config.lut, _device(config).describe())
+    table.require_space(space)
     return table
+
+
+def _lowering(config: Any) -> str:
+    """Returns what the files of the run are written for."""
+    return config.lut.get("lower") or DEFAULT_LOWERING
 
 
 def search(
@@ -267,7 +273,9 @@ def train_and_export(
     for dtype in DTYPES:
         quantize = "int8" if dtype == "int8" else "none"
         blob = export.with_metadata(
-            export.to_tflite(model, quantize, calibration),
+            export.to_tflite(
+                model, quantize, calibration, lower=_lowering(config)
+            ),
             export.Metadata.of(feed, net.arch.id, quantize),
         )
         artifacts.write_bytes(net.file(dtype), blob)
@@ -308,9 +316,9 @@ def measure_networks(
     device = _device(config, path.with_name("runs.jsonl"))
     jobs = [(net, dtype) for net in nets for dtype in DTYPES]
     reference = path.with_name("reference.tflite")
-    entries = table.header.get("entries", "isolated")
     artifacts.write_bytes(
-        reference, build.reference_model(table.dtype, entries)
+        reference,
+        build.reference_model(table.dtype, table.entries, table.lowering),
     )
     files = [reference, *(net.file(dtype) for net, dtype in jobs)]
     beside, *measured = device.measure(

@@ -3,7 +3,7 @@
 Multiply-adds and parameters are counted, latencies are of fused cells: a
 table knows a few cells of each place (`CellSpace.basis`), and the others are
 sums of the parts that a least-squares fit of those finds (ours: all cells are
-too many to measure).
+too many to measure). A table of operators knows all of a cell's, mostly.
 """
 
 from __future__ import annotations
@@ -114,10 +114,8 @@ def from_table(space: Any, table: LatencyTable) -> CellCosts:
     Raises:
         LutMiss: with every key that the table lacks.
     """
-    table.require_rows(space.lut_keys())
-
-    def block_cost(block: Block, shape: Shape) -> float:
-        return table[_key(block, shape)]
+    table.require_space(space)
+    block_cost = table.block_ms
 
     @functools.cache
     def fit(place: Any, shape: Shape, dim: int) -> np.ndarray:
@@ -129,18 +127,15 @@ def from_table(space: Any, table: LatencyTable) -> CellCosts:
         return np.linalg.lstsq(np.array(rows), np.array(costs), rcond=None)[0]
 
     def cell_cost(place: Any, shape: Shape, cell: Cell) -> float:
-        fused = Cell.parse(space.derived(place, cell).attrs["cell"])
+        block = space.derived(place, cell)
+        if table.entries == "operators" and table.knows(block, shape):
+            return block_cost(block, shape)
+        fused = Cell.parse(block.attrs["cell"])
         parts = _parts(fused, place.stride)
         # A sum of parts may fall short of nothing where noise is large.
         return max(float(parts @ fit(place, shape, cell.dim)), 1e-6)
 
     return CellCosts(space, block_cost, cell_cost, "ms", table.bias_ms)
-
-
-def _key(block: Block, shape: Shape) -> str:
-    key = ops.lut_key(block, shape)
-    assert key is not None  # frames and cells compute something
-    return key
 
 
 def _parts(cell: Cell, stride: int) -> np.ndarray:

@@ -45,13 +45,8 @@ class ChainCosts:
         Raises:
             LutMiss: with every key that the table lacks.
         """
-        table.require_rows(space.lut_keys())
-
-        def cost(block: Block, shape: Shape) -> float:
-            key = ops.lut_key(block, shape)
-            return 0.0 if key is None else table[key]
-
-        costs = _costs(space, cost, "ms")
+        table.require_space(space)
+        costs = _costs(space, table.block_ms, "ms")
         return dataclasses.replace(costs, fixed=costs.fixed + table.bias_ms)
 
     @classmethod

@@ -60,13 +60,8 @@ class DenseCosts:
         Raises:
             LutMiss: with every key that the table lacks.
         """
-        table.require_rows(space.lut_keys())
-
-        def cost(block: Block, shape: Shape) -> float:
-            key = ops.lut_key(block, shape)
-            return 0.0 if key is None else table[key]
-
-        costs = _costs(space, cost, skip_reg)
+        table.require_space(space)
+        costs = _costs(space, table.block_ms, skip_reg)
         return dataclasses.replace(
             costs, input_cost=costs.input_cost + table.bias_ms
         )

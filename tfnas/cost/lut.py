@@ -1,8 +1,9 @@
 """Latency tables: what each operator of a network costs on one device.
 
 A table is a JSON file of format `tfnas-lut/1`: where its numbers come from,
-one row for each operator, and, once whole networks were measured too, a
-calibration from sums of rows to what a network really takes.
+its rows, and, once whole networks were measured too, a calibration from sums
+of rows to what a network really takes. A row is a block of a space, or one
+operator as the runtime runs it (`entries`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from typing import Protocol
 from tfnas import artifacts
 from tfnas import ops
 from tfnas.arch import Arch
+from tfnas.arch import Block
 from tfnas.cost import lut_fields
 from tfnas.cost.lut_fields import Calibration
 from tfnas.cost.lut_fields import LutRow
 from tfnas.cost.lut_fields import MeasuredNet
 from tfnas.errors import ArtifactError
 from tfnas.errors import LutMiss
+from tfnas.lowering import networks as lowered
+from tfnas.ops.graph import Shape
 
 __all__ = [
     "Calibration",
@@ -43,15 +47,28 @@ PROVENANCE = (
     "unit", "device", "runtime", "batch", "statistic", "clock", "entries",
     "tool",
 )
+DEFAULT_LOWERING = "xnnpack"
+MAX_ERROR = 5.0  # percent that a search takes without being told
 # Two-sided 95 % quantiles of Student's t for 1..10 degrees of freedom.
 _T95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 
 
 class HasKeys(Protocol):
-    """What a table asks of a search space."""
+    """What a table asks of a search space.
+
+    Attributes:
+        name: Registered name.
+        entries: What the rows of its tables have to be.
+    """
+
+    name: str
+    entries: str
+
+    def pieces(self) -> Iterable[tuple[Sequence[Block], Shape]]:
+        """Yields chains of blocks that hold every operator of the space."""
 
     def lut_keys(self) -> list[str]:
-        """Returns the distinct keys of the space."""
+        """Returns the distinct keys of the space's blocks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +142,9 @@ class LatencyTable:
         header: Where the numbers come from: `unit`, `device`, `runtime`,
             `batch`, `statistic`, `clock`, `entries`, `rounds`, `date`,
             `tool` and `conditions`.
-        rows: Measured latency by key (`tfnas.ops.lut_key`).
+        rows: Measured latency by key: that of a block
+            (`tfnas.ops.lut_key`), or of an operator
+            (`tfnas.lowering.operator`) where `entries` says so.
         calibration: From a sum of rows to a network's latency, or `None`.
         networks: Whole networks measured with the rows.
         source: Where the table was read, for messages.
@@ -192,6 +211,21 @@ class LatencyTable:
         return self.header["runtime"]["dtype"]
 
     @property
+    def entries(self) -> str:
+        """What a row is: `"isolated"`, `"chain"` or `"operators"`."""
+        return self.header.get("entries", "isolated")
+
+    @property
+    def lowering(self) -> str:
+        """The lowering of the measured models (`tfnas.lowering`)."""
+        return self.header.get("runtime", {}).get("lowering", "none")
+
+    @property
+    def error_percent(self) -> float | None:
+        """By how much predictions are off; `None` while nobody knows."""
+        return self.calibration.error_percent if self.calibration else None
+
+    @property
     def scale(self) -> float:
         """Factor from a measured row to its share of a network."""
         return self.calibration.scale if self.calibration else 1.0
@@ -212,18 +246,55 @@ class LatencyTable:
         return self.scale * self.rows[key].latency_ms
 
     def keys_of(self, arch: Arch) -> list[str]:
-        """Returns the keys of a network's blocks, identities left out.
+        """Returns the keys whose rows add up to a network.
+
+        They are those of its blocks, identities left out, or those of its
+        operators, which may be of two blocks each.
+        """
+        if self.entries == "operators":
+            return lowered.operator_keys(arch, self.dtype, self.lowering)
+        shapes = ops.shapes(arch)
+        return [
+            key
+            for block, shape in zip(arch.blocks, shapes, strict=False)
+            for key in self.block_keys(block, shape)
+        ]
+
+    def block_keys(self, block: Block, in_shape: Shape) -> list[str]:
+        """Returns the keys whose rows add up to a block.
 
         A block without a row is priced by its parts (`ops.parts`).
         """
-        keys: list[str | None] = []
-        for block, shape in zip(arch.blocks, ops.shapes(arch), strict=False):
-            whole = ops.lut_key(block, shape)
-            if whole is None or whole in self.rows:
-                keys.append(whole)
-                continue
-            keys += [ops.lut_key(*part) for part in ops.parts(block, shape)]
+        if self.entries == "operators":
+            return lowered.block_operator_keys(
+                block, in_shape, self.dtype, self.lowering
+            )
+        whole = ops.lut_key(block, in_shape)
+        if whole is None:
+            return []
+        if whole in self.rows:
+            return [whole]
+        keys = [ops.lut_key(*part) for part in ops.parts(block, in_shape)]
         return [key for key in keys if key is not None]
+
+    def block_ms(self, block: Block, in_shape: Shape) -> float:
+        """Returns the calibrated share of one block in ms; 0 for identities.
+
+        What searches price a choice by. Summed over the blocks of a network
+        and with `bias_ms` it is `latency_ms`, unless the runtime makes one
+        operator of two blocks: in such spaces only whole networks have a
+        price.
+
+        Raises:
+            LutMiss: with every missing key.
+        """
+        keys = self.block_keys(block, in_shape)
+        self.require_rows(keys)
+        return self.scale * math.fsum(self.rows[k].latency_ms for k in keys)
+
+    def knows(self, block: Block, in_shape: Shape) -> bool:
+        """Says whether the table has every row of a block."""
+        return not self._missing(self.block_keys(block, in_shape))
 
     def missing(self, arch: Arch) -> list[str]:
         """Returns the keys of a network that have no row, each once."""
@@ -232,10 +303,35 @@ class LatencyTable:
     def _missing(self, keys: Iterable[str]) -> list[str]:
         return [key for key in dict.fromkeys(keys) if key not in self.rows]
 
+    def space_keys(self, space: HasKeys) -> list[str]:
+        """Returns the distinct keys that networks of a space need."""
+        if self.entries == "operators":
+            return lowered.space_operator_keys(
+                space, self.dtype, self.lowering
+            )
+        return space.lut_keys()
+
     def coverage(self, space: HasKeys) -> Coverage:
         """Returns how much of a search space the table knows."""
-        keys = space.lut_keys()
+        keys = self.space_keys(space)
         return Coverage(len(keys), tuple(self._missing(keys)))
+
+    def require_space(self, space: HasKeys) -> None:
+        """Checks that the table prices every network of a space.
+
+        Raises:
+            ArtifactError: when its rows are none of which networks of the
+                space are made.
+            LutMiss: with every missing key.
+        """
+        if space.entries == "operators" != self.entries:
+            raise ArtifactError(
+                f"{self.source}: field `entries` must be 'operators', because "
+                f"the runtime fuses blocks of `{space.name}`; measure it with "
+                f"tfnas-lut --space={space.name} --entries=operators. "
+                f"Received: {self.entries!r}"
+            )
+        self.require_rows(self.coverage(space).missing)
 
     def require_rows(self, keys: Iterable[str]) -> None:
         """Raises a `LutMiss` with all of `keys` that have no row."""
@@ -303,34 +399,108 @@ class LatencyTable:
         return dataclasses.replace(self, calibration=None)
 
     def require(
-        self, dtype: str | None = None, device: Mapping[str, Any] | None = None
+        self,
+        dtype: str | None = None,
+        device: Mapping[str, Any] | None = None,
+        lowering: str | None = None,
+        runtime: Mapping[str, Any] | None = None,
     ) -> None:
         """Checks that the table was measured for a certain use.
 
         Args:
             dtype: The type of the models it has to be for.
             device: The device it has to be for, as `Device.describe` gives.
+            lowering: How the files are written that it has to be for.
+            runtime: The runtime it has to be for, as `Device.describe`
+                gives.
 
         Raises:
-            ArtifactError: naming the file and the field that differs.
+            ArtifactError: naming the file, the field that differs, and what
+                to do.
         """
-        wanted = {"runtime.dtype": dtype, "device": device}
-        found = {"runtime.dtype": self.dtype, "device": self.header["device"]}
-        for field, value in wanted.items():
-            if value is not None and value != found[field]:
+        found = self.header.get("runtime", {})
+        wanted = [
+            ("runtime.dtype", dtype, found.get("dtype"),
+             "take a table of that type, or set lut.dtype"),
+            ("runtime.lowering", lowering, self.lowering,
+             "measure it anew with tfnas-lut --lower, or set lut.lower to "
+             "what the table has"),
+            ("device", device, self.header.get("device"),
+             "measure one there with tfnas-lut --device"),
+            *(
+                (f"runtime.{name}", value, found.get(name),
+                 "measure it anew with the runtime that is here")
+                for name, value in (runtime or {}).items()
+            ),
+        ]
+        for field, expected, value, remedy in wanted:
+            if expected is not None and value != expected:
                 raise ArtifactError(
-                    f"{self.source}: field `{field}` must be {value!r}. "
-                    f"Received: {found[field]!r}"
+                    f"{self.source}: field `{field}` must be {expected!r}: "
+                    f"{remedy}. Received: {value!r}"
                 )
+
+    def require_config(
+        self, settings: Any, device: Mapping[str, Any] | None = None
+    ) -> None:
+        """Checks that the table is for the networks of a config.
+
+        Args:
+            settings: The section `lut` of the config. Without `lower` files
+                are written for XNNPACK, as export does; without
+                `max_table_error` it is `MAX_ERROR`.
+            device: Where the networks are going to run, as
+                `Device.describe` gives it.
+
+        Raises:
+            ArtifactError: naming the file, the field that differs, and what
+                to do.
+        """
+        described = device or {}
+        self.require(
+            settings.dtype, described.get("device"),
+            settings.get("lower") or DEFAULT_LOWERING,
+            described.get("runtime"),
+        )
+        bound = settings.get("max_table_error")
+        self.require_error(MAX_ERROR if bound is None else bound)
+
+    def require_error(self, max_percent: float) -> None:
+        """Checks that predictions are as near as asked.
+
+        A table that was never held against networks is not refused: nobody
+        knows its error.
+
+        Raises:
+            ArtifactError: naming the file, its error, and what to do.
+        """
+        error = self.error_percent
+        if error is not None and error > max_percent:
+            raise ArtifactError(
+                f"{self.source}: field `calibration`: predictions may be off "
+                f"by {max_percent:g} % at most; measure the table anew with "
+                "tfnas-lut (--entries=operators, more --rounds or --nets), or "
+                f"allow it with --max_table_error={math.ceil(error)}. "
+                f"Received: {error:.1f} % ({self.calibration})"
+            )
 
     def diff(self, other: LatencyTable) -> TableDiff:
         """Returns what differs between this table and another."""
         shared = [key for key in self.rows if key in other.rows]
+        ours, theirs = (
+            {
+                **table.header,
+                "runtime": {
+                    **table.header["runtime"], "lowering": table.lowering
+                },
+            }
+            for table in (self, other)
+        )
         return TableDiff(
             {
-                field: (self.header[field], other.header[field])
+                field: (ours[field], theirs[field])
                 for field in PROVENANCE
-                if self.header[field] != other.header[field]
+                if ours[field] != theirs[field]
             },
             tuple(self._missing_from(other)),
             tuple(other._missing_from(self)),

@@ -14,6 +14,11 @@ FORMAT = "tfnas-lut/1"
 DTYPES = ("float32", "int8")
 LEAST_NETS = 3  # to fit a scale
 LEAST_NETS_AFFINE = 8  # to fit a scale and a bias
+# What the rows of a table are; `tflite_bench.build.Job` says more.
+ENTRIES = ("isolated", "chain", "operators")
+LOWERINGS = ("xnnpack", "none")
+_MAX_SHOWN = 80  # characters of a wrong value
+_MAX_KEY = 200  # of a row's key in messages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +73,9 @@ class Calibration:
         residual_percent: Standard deviation of the relative residuals.
         space: The space of the networks it was fitted on.
         nets: Number of those networks.
+        held_out_percent: Mean error on networks that the fit has not seen:
+            each in turn is left out. `None` where nobody has looked.
+        held_out_max_percent: The largest of those errors.
     """
 
     scale: float
@@ -75,11 +83,33 @@ class Calibration:
     residual_percent: float
     space: str
     nets: int
+    held_out_percent: float | None = None
+    held_out_max_percent: float | None = None
+
+    @property
+    def error_percent(self) -> float:
+        """By how much predictions are off, the worse of both figures."""
+        return max(self.residual_percent, self.held_out_percent or 0.0)
+
+    def __str__(self) -> str:
+        text = f"residual {self.residual_percent:.1f} %"
+        if self.held_out_percent is not None:
+            text += (
+                f", left out of the fit {self.held_out_percent:.1f} % in the "
+                f"mean and {self.held_out_max_percent:.1f} % at most"
+            )
+        return text
+
+
+def shown(value: Any) -> str:
+    """Returns a wrong value as messages show it: never at length."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def _fail(source: str, field: str, expected: str, received: Any) -> None:
     raise ArtifactError(
-        f"{source}: {field} must be {expected}. Received: {received!r}"
+        f"{source}: {field} must be {expected}. Received: {shown(received)}"
     )
 
 
@@ -181,6 +211,12 @@ def _header(value: dict[str, Any], source: str) -> dict[str, Any]:
             source, "field `runtime.threads`", "an integer >= 1",
             runtime.get("threads"),
         )
+    lowering = runtime.get("lowering", "none")  # older tables do not say
+    if lowering not in LOWERINGS:
+        _fail(
+            source, "field `runtime.lowering`", f"one of {LOWERINGS}",
+            lowering,
+        )
     for name in ("batch", "rounds"):
         header[name] = value.get(name)
         if not _is_count(header[name]):
@@ -189,6 +225,8 @@ def _header(value: dict[str, Any], source: str) -> dict[str, Any]:
         header[name] = value.get(name)
         if not _is_text(header[name]):
             _fail(source, f"field `{name}`", "a text", header[name])
+    if header["entries"] not in ENTRIES:
+        _fail(source, "field `entries`", f"one of {ENTRIES}", header["entries"])
     return header
 
 
@@ -197,13 +235,17 @@ def _calibration(value: Any, source: str) -> Calibration | None:
         return None
     _object(value, source, "calibration", ("space",))
     fields = {f.name for f in dataclasses.fields(Calibration)}
-    if set(value) != fields:
+    optional = {"held_out_percent", "held_out_max_percent"}
+    if not fields - optional <= set(value) <= fields:
         _fail(
-            source, "field `calibration`", f"an object with {sorted(fields)}",
+            source, "field `calibration`",
+            f"an object with {', '.join(sorted(fields - optional))}",
             sorted(value),
         )
+    given = optional & set(value)
     for name, low in [
-        ("scale", 0), ("bias_ms", -math.inf), ("residual_percent", 0)
+        ("scale", 0), ("bias_ms", -math.inf), ("residual_percent", 0),
+        *((name, 0) for name in sorted(given) if value[name] is not None),
     ]:
         if not _is_number(value[name], low):
             _fail(
@@ -231,6 +273,12 @@ def read(value: Any, source: str) -> dict[str, Any]:
     Raises:
         ArtifactError: naming the file and the field or row.
     """
+    if isinstance(value, list):
+        raise ArtifactError(
+            f"{source}: expected an object of format {FORMAT!r}. A published "
+            "list becomes one with tfnas-lut --mode=import. "
+            f"Received: {shown(value)}"
+        )
     found = value.get("format") if isinstance(value, dict) else value
     if found != FORMAT:
         _fail(source, "field `format`", repr(FORMAT), found)
@@ -246,7 +294,7 @@ def read(value: Any, source: str) -> dict[str, Any]:
     return {
         "header": _header(value, source),
         "rows": {
-            key: LutRow(**_reading(row, source, f"row `{key}`"))
+            key: LutRow(**_reading(row, source, f"row `{key[:_MAX_KEY]}`"))
             for key, row in rows.items()
         },
         "calibration": _calibration(value.get("calibration"), source),

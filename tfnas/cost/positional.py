@@ -4,6 +4,12 @@ One list: cost of the stem; per block from 1 on, its head costs per incoming
 connection (nearest source first) and its stack costs per layer; tail costs
 per incoming connection; cost of the classifier. The text is parsed as a
 literal and never evaluated.
+
+The costs of the authors' lists are milliseconds. A list becomes a latency
+table (`to_table`) whose rows are the blocks of the space: what was measured
+at several places is averaged, and what was measured in one piece, the stem
+with the fixed block, is shared out by multiply-adds. The table keeps the list
+beside its rows, so that `from_table` gives it back digit for digit.
 """
 
 from __future__ import annotations
@@ -11,13 +17,26 @@ from __future__ import annotations
 import ast
 import math
 import os
+from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tfnas import artifacts
+from tfnas import ops
+from tfnas.arch import Block
+from tfnas.cost.chain_costs import block_madds
 from tfnas.cost.dense_costs import DenseCosts
+from tfnas.cost.lut import LatencyTable
+from tfnas.cost.lut_fields import LutRow
+from tfnas.cost.lut_fields import shown
 from tfnas.errors import ArtifactError
+from tfnas.errors import LutMiss
+from tfnas.ops.graph import Shape
 
 _MAX_BYTES = 4 << 20
+_KEPT = "published_list"  # where a table's `conditions` keep its list
 
 
 def load(space: Any, path: str | os.PathLike) -> DenseCosts:
@@ -46,8 +65,12 @@ def parse(
     space: Any, text: str, source: str = "cost table"
 ) -> DenseCosts:
     """Reads a positional cost table from text; see `load`."""
-    spec, reader = space.spec, _Reader(source)
-    stem, blocks, tails, fc = reader.items(_literal(text, source), 4, "table")
+    return _read(space, _literal(text, source), source)
+
+
+def _read(space: Any, value: Any, source: str) -> DenseCosts:
+    spec, reader = space.spec, _Reader(source, space.name)
+    stem, blocks, tails, fc = reader.items(value, 4, "table")
     blocks = reader.items(blocks, spec.tail - 1, "blocks")
     heads: dict[tuple[int, int], tuple[float, ...]] = {}
     stacks: dict[int, tuple[tuple[float, ...], ...]] = {0: ()}
@@ -94,31 +117,149 @@ def dump(space: Any, costs: DenseCosts) -> str:
     return repr([costs.input_cost, blocks, tails, costs.fc])
 
 
+def to_table(
+    space: Any, text: str, header: Mapping[str, Any],
+    source: str = "cost table",
+) -> LatencyTable:
+    """Returns a published list as a latency table.
+
+    Skips, which networks of ours do not contain, get no row.
+
+    Args:
+        space: The `DenseSpace` of the list.
+        text: The list.
+        header: Where its numbers come from, see `LatencyTable`.
+        source: File name for messages.
+
+    Raises:
+        ArtifactError: as `load`, or when a block costs nothing.
+    """
+    value = _literal(text, source)
+    rows = _rows(space, _read(space, value, source), source)
+    kept = {"space": space.name, "list": value}
+    conditions = {**header.get("conditions", {}), _KEPT: kept}
+    return LatencyTable(
+        {**header, "conditions": conditions}, rows, source=source
+    )
+
+
+def from_table(space: Any, table: LatencyTable) -> str:
+    """Returns the positional form of a latency table, on one line.
+
+    A table made from a list, and not changed since, gives that very list.
+    Any other gives its calibrated latencies.
+
+    Raises:
+        ArtifactError: when the table lacks rows of the space.
+    """
+    kept = table.header.get("conditions", {}).get(_KEPT)
+    if isinstance(kept, Mapping) and kept.get("space") == space.name:
+        value = kept.get("list")
+        costs = _read(space, value, table.source)
+        unchanged = table.calibration is None and table.rows == _rows(
+            space, costs, table.source
+        )
+        if unchanged:
+            return repr(value)
+    try:
+        return dump(space, DenseCosts.from_table(space, table))
+    except LutMiss as error:
+        raise ArtifactError(
+            f"{table.source}: rows: expected those of the space "
+            f"`{space.name}` (another --space, --image_size or --classes?). "
+            f"Received: {len(error.keys)} missing, the first `{error.keys[0]}`"
+        ) from error
+
+
+def _rows(
+    space: Any, costs: DenseCosts, source: str
+) -> dict[str, LutRow]:
+    readings: dict[str, list[float]] = {}
+    for place, chain, cost in _positions(space, costs):
+        madds = [block_madds(block, shape) for block, shape in chain]
+        for (block, shape), share in zip(chain, madds, strict=True):
+            key = ops.lut_key(block, shape)
+            if key is None:
+                continue
+            if not cost > 0:
+                raise ArtifactError(
+                    f"{source}: {place}: expected a number > 0, because a "
+                    f"block computes something. Received: {cost}"
+                )
+            readings.setdefault(key, []).append(cost * share / sum(madds))
+    return {
+        key: LutRow(
+            float(np.mean(found)),
+            (max(found) - min(found)) / float(np.mean(found)), len(found),
+        )
+        for key, found in readings.items()
+    }
+
+
+def _positions(
+    space: Any, costs: DenseCosts
+) -> Iterator[tuple[str, list[tuple[Block, Shape]], float]]:
+    """Yields each position: its name, the blocks it stands for, its cost."""
+    spec = space.spec
+    stem = _with_shapes(space.stem(), space.input_shape)
+    yield "input", stem, costs.input_cost
+    for (source, to), row in costs.heads.items():
+        for op, cost in zip(spec.head_ops, row, strict=True):
+            block = (space.head(source, to, op), space.shape(source))
+            yield f"block {to} head from {source}", [block], cost
+    for to, layers in costs.stacks.items():
+        for i, layer in enumerate(layers):
+            for op, cost in zip(spec.stack_ops, layer, strict=True):
+                block = (space.stack(to, op), space.shape(to))
+                yield f"block {to} layer {i}", [block], cost
+    for end, cost in costs.tails.items():
+        tail = _with_shapes(space.tail(end), space.shape(end))
+        if spec.net_type != "mbv2":  # the classifier is all of it
+            yield f"tail from {end}", tail, cost + costs.fc
+            continue
+        yield f"tail from {end}", tail[:1], cost
+        yield "classifier", tail[1:], costs.fc
+
+
+def _with_shapes(
+    blocks: list[Block], shape: Shape
+) -> list[tuple[Block, Shape]]:
+    found = []
+    for block in blocks:
+        found.append((block, shape))
+        shape = ops.lower(block, shape).output_shape
+    return found
+
+
 def _literal(text: str, source: str) -> Any:
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise ArtifactError(
-            f"{source}: expected a nested list of numbers. "
-            f"Received: {text.strip()[:60]!r}"
+            f"{source}: expected a nested list of numbers; name a list as "
+            f"DenseNAS publishes them. Received: {shown(text.strip())}"
         ) from error
 
 
 class _Reader:
-    def __init__(self, source: str):
-        self.source = source
+    def __init__(self, source: str, space: str):
+        self.source, self.space = source, space
 
     def _fail(self, place: str, expected: str, received: Any) -> None:
         raise ArtifactError(
             f"{self.source}: {place}: expected {expected}. "
-            f"Received: {received!r}"
+            f"Received: {shown(received)}"
         )
 
     def items(self, value: Any, count: int, place: str) -> list[Any]:
+        expected = (
+            f"a list of {count}, as the space `{self.space}` has it (is it "
+            "the list of another --space?)"
+        )
         if not isinstance(value, list):
-            self._fail(place, f"a list of {count}", value)
+            self._fail(place, expected, value)
         if len(value) != count:
-            self._fail(place, f"a list of {count}", f"{len(value)} items")
+            self._fail(place, expected, f"{len(value)} items")
         return value
 
     def cost(self, value: Any, place: str) -> float:

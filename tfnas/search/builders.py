@@ -85,7 +85,7 @@ def _limit(
     cost = setting.cost
     _check_unit(setting.config, cost.unit)
     if setting.table is not None:
-        setting.table.require_rows(space.lut_keys())
+        setting.table.require_space(space)
     return Limit(
         space, lambda codes: cost.cost(space.from_codes(codes)),
         setting.target if most is None else most, cost.unit,

@@ -49,6 +49,8 @@ def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:
     Raises:
         ConfigError: when the target is not in the unit of the search, or
             the seed out of range.
+        ArtifactError: when the table is of another type or lowering, or its
+            error above the bound.
         LutMiss: with every operator that the table lacks.
         InfeasibleBudget: with the reachable range, when the target is
             outside it.
@@ -60,7 +62,7 @@ def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:
     table = None
     if config.lut.path is not None:
         table = LatencyTable.load(config.lut.path)
-        table.require(dtype=config.lut.dtype)
+        table.require_config(config.lut)
     loop = Loop(strategy, config.seed, progress)
     build = SEARCHES.get(config.algorithm)
     return build(Setting(config, loop, table)), loop
