@@ -1,11 +1,16 @@
 """Times `.tflite` models on this machine, side by side.
 
   tflite-bench a.tflite b.tflite --rounds=50 --json=out.json
+  tflite-bench --check a.tflite
+  tflite-bench --check --backend=gpu a.tflite
 
 The models take turns in shuffled rounds, so their ratio holds even on a
 machine that is busy with other things. Times of one thread are CPU time.
 Every file runs in a process of its own first, and in the rounds in one that
 does nothing else. Where a file leaves its batch free it is run as 1.
+
+`--check` lists the operators of a file in order: which run in the delegate, in
+how many pieces, why the others do not, and how long these take.
 """
 
 from __future__ import annotations
@@ -21,6 +26,9 @@ import numpy as np
 from absl import app
 from absl import flags
 
+from tflite_bench import asking
+from tflite_bench import backends
+from tflite_bench import checking
 from tflite_bench import interpreter
 from tflite_bench import stats
 from tflite_bench.device import HostDevice
@@ -31,6 +39,7 @@ from tflite_bench.profile import profile
 from tfnas import artifacts
 from tfnas import cli
 from tfnas import seeds
+from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 
 _RUNTIME = flags.DEFINE_enum(
@@ -56,7 +65,19 @@ _INPUT_SHAPE = flags.DEFINE_multi_string(
 _PROFILE = flags.DEFINE_bool(
     "profile", False, "Also time the operators inside (runtime litert only)."
 )
+_CHECK = flags.DEFINE_bool(
+    "check", False,
+    "Say where the operators run instead of how long the model takes; "
+    "--rounds are the runs that those outside the delegate are timed in.",
+)
+_BACKEND = flags.DEFINE_enum(
+    "backend", checking.HOST, (checking.HOST, *backends.NAMES),
+    "The delegate of --check: the one of this machine, which is asked, or "
+    "another, of which a table says what is known.",
+)
 _JSON = flags.DEFINE_string("json", None, "Also write the figures here.")
+# Flags that mean nothing for --check, or for a backend that is not here.
+_UNCHECKED = ("runtime", "num_threads", "xnnpack", "seed", "profile")
 FORMAT = "tflite-bench/1"
 _SIZE = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -88,7 +109,10 @@ def bench(
         )
         for path in paths
     ]
-    _check_used(device.free_sizes or (), sizes)
+    _check_used(
+        device.free_sizes or (),
+        [x for size in sizes for x in (_free_dims(size) or {}).values()],
+    )
     measured = device.measure_apart(paths, rounds, seed)
     first = measured[0].samples_ms
     batches = {_batch(size) for size in sizes}
@@ -212,14 +236,11 @@ def _input_shapes() -> tuple[tuple[int, ...], ...]:
 
 
 def _check_used(
-    shapes: Sequence[Sequence[int]], sizes: Sequence[Footprint]
+    shapes: Sequence[Sequence[int]], used: Sequence[Sequence[int]]
 ) -> None:
-    """Refuses to time another shape than the one asked for."""
-    used = [
-        shape for size in sizes for shape in (_free_dims(size) or {}).values()
-    ]
+    """Refuses to run another shape than the one asked for."""
     for shape in map(list, shapes):
-        if shape not in used:
+        if shape not in map(list, used):
             text = "x".join(map(str, shape))
             raise ConfigError(
                 "Expected the shape of an input that leaves sizes free. "
@@ -227,17 +248,54 @@ def _check_used(
             )
 
 
-def main(argv: list[str]) -> None:
-    """Times the models that the command line names."""
-    if not argv[1:]:
-        raise app.UsageError("Expected one .tflite file or more.")
+def _check_models(paths: list[str]) -> None:
+    """Says where the operators of the models run."""
+    useless = list(_UNCHECKED)
+    if _BACKEND.value != checking.HOST:
+        useless.append("rounds")
+    for name in useless:
+        if flags.FLAGS[name].present:
+            raise app.UsageError(
+                f"Expected no --{name} with --check"
+                + f" --backend={_BACKEND.value}" * (name == "rounds")
+                + ": it would change nothing."
+            )
     shapes = _input_shapes()
+    found = [
+        checking.check(path, _BACKEND.value, _ROUNDS.value, shapes)
+        for path in paths
+    ]
+    _check_used(
+        shapes, [x for each in found for x in each.free_dims_run_as.values()]
+    )
+    for path, checked in zip(paths, found, strict=True):
+        print(checking.table(path, checked))
+    if _JSON.value:
+        models = [
+            {
+                "file": path, "sha256": artifacts.sha256(path),
+                **checked.to_json(),
+            }
+            for path, checked in zip(paths, found, strict=True)
+        ]
+        artifacts.write_json(
+            _JSON.value, {"format": checking.FORMAT, "models": models}
+        )
+
+
+def _bench_models(paths: list[str]) -> None:
+    """Times the models."""
+    if flags.FLAGS["backend"].present:
+        raise app.UsageError("--backend needs --check.")
     device = HostDevice(
-        _RUNTIME.value, _THREADS.value, _XNNPACK.value, shapes
+        _RUNTIME.value, _THREADS.value, _XNNPACK.value, _input_shapes()
     )
     if _PROFILE.value and (_RUNTIME.value != "litert" or not _XNNPACK.value):
         raise app.UsageError("--profile needs --runtime=litert --xnnpack.")
-    result = bench(argv[1:], device, _ROUNDS.value, _SEED.value)
+    try:
+        result = bench(paths, device, _ROUNDS.value, _SEED.value)
+    except ArtifactError as error:
+        raise asking.explained(paths, error) from error
     print(_table(result))
     for model in result["models"] if _PROFILE.value else ():
         times = profile(
@@ -247,6 +305,13 @@ def main(argv: list[str]) -> None:
         print(_profile_table(model))
     if _JSON.value:
         artifacts.write_json(_JSON.value, result)
+
+
+def main(argv: list[str]) -> None:
+    """Times or checks the models that the command line names."""
+    if not argv[1:]:
+        raise app.UsageError("Expected one .tflite file or more.")
+    (_check_models if _CHECK.value else _bench_models)(argv[1:])
 
 
 def entry() -> None:
