@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from tflite_bench.flatbuffer import usual_version
 from tfnas.lowering import emitter
 from tfnas.lowering import operator
 from tfnas.lowering.emitter import Quantization
+from tfnas.lowering.operator import Call
 from tfnas.lowering.operator import Operand
 from tfnas.lowering.operator import Operator
 
@@ -92,7 +94,14 @@ def read(content: bytes, dtype: str) -> list[Operator]:
         values = np.frombuffer(data.tobytes(), own)
         return operator.numbers(shape, tuple(map(int, values)), unlike)
 
-    return [_operator(model, op, operand) for op in graph.operators]
+    calls = [
+        Call(
+            _operator(model, op, operand),
+            tuple(map(int, op.inputs)), tuple(map(int, op.outputs)),
+        )
+        for op in graph.operators
+    ]
+    return operator.fold_pads(calls, [int(i) for i in graph.outputs])
 
 
 def _operator(model: Any, op: Any, operand: Any) -> Operator:
@@ -144,6 +153,7 @@ class _File:
     def write(self, copies: int) -> bytes:
         attrs = dict(self.op.attrs)
         version = int(attrs.pop("version", 0)) or None
+        pads = [int(n) for n in attrs.pop("pads", "").split(".") if n]
         fed: list[int] = []
         before: int | None = None
         for copy in range(copies):
@@ -160,6 +170,8 @@ class _File:
                     name = f"input{len(fed)}"
                     fed.append(self._tensor(name, operand, self._taken()))
                     inputs.append(fed[-1])
+            if pads:
+                inputs[0] = self._padded(f"{copy}/pad", inputs[0], pads)
             outputs = [
                 self._tensor(f"output{copy}/{i}", operand, self._given())
                 for i, operand in enumerate(self.op.outputs)
@@ -167,6 +179,24 @@ class _File:
             self.model.op(self.op.code, inputs, outputs, version, **attrs)
             before = outputs[0]
         return self.model.finish(fed, outputs)
+
+    def _padded(self, name: str, source: int, pads: Sequence[int]) -> int:
+        """Adds a pad of rows and columns."""
+        first = self.op.computed[0]
+        batch, height, width, channels = first.shape
+        top, bottom, left, right = pads
+        amounts = np.array(
+            [[0, 0], [top, bottom], [left, right], [0, 0]], np.int32
+        )
+        shape = (batch, height + top + bottom, width + left + right, channels)
+        held = self.model.constant(
+            f"{name}/amounts", amounts.shape, "int32", lambda: amounts
+        )
+        output = self._tensor(
+            name, dataclasses.replace(first, shape=shape), self._taken()
+        )
+        self.model.op("PAD", [source, held], [output])
+        return output
 
     def _tensor(self, name: str, operand: Operand, quant: Quantization) -> int:
         dtype = operand.dtype or self.dtype

@@ -17,6 +17,7 @@ from tfnas.arch import Block
 from tfnas.lowering import operator
 from tfnas.lowering.emitter import Emitter
 from tfnas.lowering.emitter import Quantization
+from tfnas.lowering.operator import Call
 from tfnas.lowering.operator import Operand
 from tfnas.lowering.operator import Operator
 from tfnas.ops import Graph
@@ -36,7 +37,7 @@ class _Recorder:
     def __init__(self, dtype: str):
         self._dtype = dtype
         self._operands: list[Operand] = []
-        self.operators: list[Operator] = []
+        self.calls: list[Call] = []
 
     def _add(self, operand: Operand) -> int:
         self._operands.append(operand)
@@ -69,14 +70,13 @@ class _Recorder:
         **attrs: Any,
     ) -> None:
         """Keeps it; see `Sink`."""
-        self.operators.append(
-            operator.make(
-                code,
-                attrs,
-                [None if i < 0 else self._operands[i] for i in inputs],
-                [self._operands[i] for i in outputs],
-            )
+        made = operator.make(
+            code,
+            attrs,
+            [None if i < 0 else self._operands[i] for i in inputs],
+            [self._operands[i] for i in outputs],
         )
+        self.calls.append(Call(made, tuple(inputs), tuple(outputs)))
 
 
 def graph_operators(
@@ -93,8 +93,8 @@ def graph_operators(
         UnsupportedNode: when a layer needs the converter.
     """
     recorder = _Recorder(dtype)
-    Emitter(recorder, dtype, lower).emit(graphs)
-    return recorder.operators
+    _, read = Emitter(recorder, dtype, lower).emit(graphs)
+    return operator.fold_pads(recorder.calls, read)
 
 
 @functools.lru_cache(maxsize=1 << 14)
