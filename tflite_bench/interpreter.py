@@ -111,7 +111,7 @@ class Model:
     ):
         self.path = str(path)
         check_threads(threads)
-        content = _read(path)
+        content = read_file(path)
         make, resolvers = load_runtime(runtime)
         resolver = (
             resolvers.AUTO
@@ -230,7 +230,8 @@ def _noise(dtype: np.dtype, size: int) -> np.ndarray:
             made = rng.standard_normal(enough, np.float32).astype(dtype)
         else:
             limits = np.iinfo(dtype)
-            made = rng.integers(limits.min, limits.max, enough, dtype)
+            # The least may stand for 0, which some operators refuse.
+            made = rng.integers(limits.min + 1, limits.max, enough, dtype)
         _POOLS[dtype] = made
     return _POOLS[dtype]
 
@@ -252,7 +253,12 @@ def check_threads(threads: int) -> None:
         )
 
 
-def _read(path: str | os.PathLike) -> bytes:
+def read_file(path: str | os.PathLike) -> bytes:
+    """Returns the content of a `.tflite` file.
+
+    Raises:
+        ArtifactError: when it cannot be read, or begins as another file.
+    """
     path = pathlib.Path(path)
     if path.exists() and not path.is_file():
         raise ArtifactError(f"{path}: expected a regular file")

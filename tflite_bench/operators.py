@@ -37,6 +37,8 @@ _CHANNEL_AXES = {
     "CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0,
     "TRANSPOSE_CONV": 0,
 }
+_OF_POSITIVE = ("RSQRT", "SQRT", "LOG", "DIV", "POW")
+_POSITIVE = Quantization((6 / 255,), -128)
 _INT8_STD = 74.0  # of integers drawn from -127..127, near enough
 
 
@@ -210,6 +212,8 @@ class _File:
         )
 
     def _taken(self) -> Quantization:
+        if self.op.code in _OF_POSITIVE:
+            return _POSITIVE
         return emitter.linear(1.0)
 
     def _given(self) -> Quantization:
@@ -217,7 +221,7 @@ class _File:
         if self.op.code in _FIXED:
             return _FIXED[self.op.code]
         if act and self.op.code not in _SAME_SCALE:
-            return Quantization((6 / 255,), -128)
+            return _POSITIVE
         return emitter.linear(1.0)
 
     def _constant(self, name: str, place: int, operand: Operand) -> int:

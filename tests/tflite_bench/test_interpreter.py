@@ -197,7 +197,8 @@ def test_times_are_the_same_in_a_process_of_its_own(model_file):
     (apart_,) = device.measure_apart([str(model_file)], 10)
     assert len(apart_.samples_ms) == 10
     assert apart_.delegate_nodes == near.delegate_nodes
-    assert apart_.latency_ms == pytest.approx(near.latency_ms, rel=0.5)
+    # The machine may be busy: what is wrong by a unit is off by more.
+    assert 0.1 < apart_.latency_ms / near.latency_ms < 10
 
 
 @pytest.mark.parametrize("threads", [0, 1024])

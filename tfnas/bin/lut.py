@@ -8,6 +8,7 @@
   tfnas-lut --mode=show --lut=host.json
   tfnas-lut --mode=check --lut=host.json --space=densenas_mbv2 --fresh=20
   tfnas-lut --mode=predict --lut=host.json --arch=a.json
+  tfnas-lut --mode=predict --lut=host.json --model=M.tflite [--nomeasure]
   tfnas-lut --mode=diff --lut=a.json --other=b.json
   tfnas-lut --mode=merge --lut=a.json --other=b.json --out=both.json
   tfnas-lut --mode=import --space=densenas_mbv2 --lut=list.txt --out=a.json
@@ -33,6 +34,7 @@ from tfnas import cli
 from tfnas import ops
 from tfnas import spaces
 from tfnas.arch import Arch
+from tfnas.bin import any_model
 from tfnas.bin import lut_lists
 from tfnas.bin import options
 from tfnas.bin import tables
@@ -129,6 +131,16 @@ _FRESH = flags.DEFINE_integer(
 )
 lut_lists.define_provenance()
 _ARCH = flags.DEFINE_string("arch", None, "Network to predict, a JSON file.")
+_MODEL = flags.DEFINE_string(
+    "model", None,
+    "Model of no space to predict, .tflite or .keras; the table must be one "
+    "of operators.",
+)
+_MEASURE = flags.DEFINE_bool(
+    "measure", True,
+    "Measure the operators of --model that the table lacks and keep them in "
+    "it; otherwise they are an error.",
+)
 _OTHER = flags.DEFINE_string("other", None, "Second table of diff and merge.")
 _OUT = flags.DEFINE_string(
     "out", None, "File that merge, import and export write."
@@ -169,16 +181,21 @@ def _required(flag: flags.FlagHolder, name: str | None = None) -> str:
 
 def _space(name: str) -> spaces.Space:
     shape = spaces.get(name).input_shape
-    if _SIZE.value or _CHANNELS.value:
-        sides = _SIZE.value or [str(side) for side in shape[:2]]
-        if len(sides) not in (1, 2) or not all(map(str.isdecimal, sides)):
-            raise app.UsageError(
-                "Expected --image_size=SIDE or --image_size=HEIGHT,WIDTH. "
-                f"Received: --image_size={','.join(sides)}"
-            )
-        height, width = (int(side) for side in (*sides, *sides)[:2])
-        shape = (height, width, int(_CHANNELS.value or shape[2]))
+    size = _image_size() or shape[:2]
+    shape = (*size, int(_CHANNELS.value or shape[2]))
     return spaces.get(name, _CLASSES.value, shape)
+
+
+def _image_size() -> tuple[int, int] | None:
+    sides = _SIZE.value
+    if not sides:
+        return None
+    if len(sides) not in (1, 2) or not all(map(str.isdecimal, sides)):
+        raise app.UsageError(
+            "Expected --image_size=SIDE or --image_size=HEIGHT,WIDTH. "
+            f"Received: --image_size={','.join(sides)}"
+        )
+    return int(sides[0]), int(sides[-1])
 
 
 def _build() -> None:
@@ -287,8 +304,32 @@ def _fresh(table: LatencyTable, space: spaces.Space) -> str:
 
 
 def _predict() -> None:
-    arch = Arch.load(_required(_ARCH))
+    if _MODEL.value:
+        _predict_model()
+        return
+    arch = Arch.load(_required(_ARCH, "--arch or --model"))
     print(LatencyTable.load(_path()).predict(arch))
+
+
+def _predict_model() -> None:
+    path = _path()
+    table = LatencyTable.load(path)
+    keys = any_model.read_keys(_MODEL.value, table, _image_size())
+    if _MEASURE.value:
+        missing = len(table.missing_keys(keys))
+        table = any_model.complete(
+            table, keys, _device(path), path, _ROUNDS.value
+        )
+        if missing:
+            print(f"{path}: {missing} more rows")
+    else:
+        any_model.refuse_missing(table, keys)
+    fit = table.calibration
+    known = f", calibrated on {fit.space}" if fit else ""
+    print(
+        f"{_MODEL.value}: {table.predict_keys(keys)} on "
+        f"{table.header['device']['name']}, {len(keys)} operators{known}"
+    )
 
 
 def _diff() -> None:

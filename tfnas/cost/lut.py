@@ -294,13 +294,14 @@ class LatencyTable:
 
     def knows(self, block: Block, in_shape: Shape) -> bool:
         """Says whether the table has every row of a block."""
-        return not self._missing(self.block_keys(block, in_shape))
+        return not self.missing_keys(self.block_keys(block, in_shape))
 
     def missing(self, arch: Arch) -> list[str]:
         """Returns the keys of a network that have no row, each once."""
-        return self._missing(self.keys_of(arch))
+        return self.missing_keys(self.keys_of(arch))
 
-    def _missing(self, keys: Iterable[str]) -> list[str]:
+    def missing_keys(self, keys: Iterable[str]) -> list[str]:
+        """Returns the keys that have no row, each once."""
         return [key for key in dict.fromkeys(keys) if key not in self.rows]
 
     def space_keys(self, space: HasKeys) -> list[str]:
@@ -314,7 +315,7 @@ class LatencyTable:
     def coverage(self, space: HasKeys) -> Coverage:
         """Returns how much of a search space the table knows."""
         keys = self.space_keys(space)
-        return Coverage(len(keys), tuple(self._missing(keys)))
+        return Coverage(len(keys), tuple(self.missing_keys(keys)))
 
     def require_space(self, space: HasKeys) -> None:
         """Checks that the table prices every network of a space.
@@ -335,7 +336,7 @@ class LatencyTable:
 
     def require_rows(self, keys: Iterable[str]) -> None:
         """Raises a `LutMiss` with all of `keys` that have no row."""
-        missing = self._missing(keys)
+        missing = self.missing_keys(keys)
         if missing:
             raise LutMiss(missing)
 
@@ -345,7 +346,9 @@ class LatencyTable:
         Raises:
             LutMiss: with every missing key.
         """
-        keys = self.keys_of(arch)
+        return self._sum_ms(self.keys_of(arch))
+
+    def _sum_ms(self, keys: Sequence[str]) -> float:
         self.require_rows(keys)
         return math.fsum(self.rows[key].latency_ms for key in keys)
 
@@ -366,7 +369,18 @@ class LatencyTable:
         Raises:
             LutMiss: with every missing key.
         """
-        latency_ms = self.latency_ms(arch)
+        return self.predict_keys(self.keys_of(arch))
+
+    def predict_keys(self, keys: Sequence[str]) -> Prediction:
+        """Returns the predicted latency of what has these keys.
+
+        Args:
+            keys: Of a network's blocks or operators, with repeats.
+
+        Raises:
+            LutMiss: with every missing key.
+        """
+        latency_ms = self.scale * self._sum_ms(keys) + self.bias_ms
         fit = self.calibration
         if fit is None:
             return Prediction(latency_ms)
