@@ -167,7 +167,8 @@ def test_there_is_a_key_for_every_op():
 @pytest.mark.parametrize("key", KEYS)
 def test_the_graph_of_an_op_is_the_converters(key, dtype):
     converted = convert_model(keras_model(key), dtype)
-    assert signature(writer.write_key(key, dtype, lower="none")) == signature(converted)
+    written = writer.write_key(key, dtype, lower="none")
+    assert signature(written) == signature(converted)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
@@ -192,7 +193,8 @@ def test_the_graph_of_a_network_is_the_converters(arch, dtype):
     for i, block in enumerate(arch.blocks):
         x = ops.build(block, x.shape[1:], keras, f"b{i}")(x)
     converted = convert_model(keras.Model(image, x), dtype)
-    assert signature(writer.write_arch(arch, dtype, "none")) == signature(converted)
+    written = writer.write_arch(arch, dtype, "none")
+    assert signature(written) == signature(converted)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
@@ -212,7 +214,8 @@ def test_the_graph_of_cells_in_series_is_the_converters(cell, dtype):
     for i, block in enumerate(arch.blocks):
         x = ops.build(block, x.shape[1:], keras, f"b{i}")(x)
     converted = convert_model(keras.Model(image, x), dtype)
-    assert signature(writer.write_arch(arch, dtype, "none")) == signature(converted)
+    written = writer.write_arch(arch, dtype, "none")
+    assert signature(written) == signature(converted)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
