@@ -50,6 +50,8 @@ KEYS = (
     "concat|copies=2|s=1|8x8x4>8x8x8",
     "shrink_cell|act=relu|b=1|f=4|graph=sep.sep.conv.sep:0-1.0-2.0-3.1-2|"
     "inner=relu|pad=same|residual=1|s=2|8x8x6>4x4x8",
+    "shrink_cell|act=relu|b=1|f=4|graph=sep.sep.conv.sep:0-1.0-2.0-3.1-2.1-3"
+    ".2-3|inner=relu|pad=same|residual=1|s=2|8x8x6>4x4x4",
     "shrink_cell|act=swish|b=1|f=4|graph=sep.sep.conv.sep:0-1.0-2.0-3.1-2|"
     "inner=relu|pad=same|residual=1|s=1|8x8x8>8x8x8",
     "shrink_cell|act=relu|b=2|f=8|graph=sep.conv:0-1|"

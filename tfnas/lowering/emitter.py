@@ -128,6 +128,8 @@ class Emitter:
         fused = steps.rewrite(
             fusion.fuse(nodes, output), self.shapes, self.dtype, self.lower
         )
+        if self.dtype == "int8":
+            fused = fusion.requantize(fused, self.shapes)
         self.tied = fusion.tied(fused)
         self._tensor("input", 1.0, linear(1.0))
         for step in fused:
@@ -143,7 +145,7 @@ class Emitter:
 
     def _tensor(self, name: str, power: float, quant: Quantization) -> int:
         if name in self.tied:
-            quant = linear(_TIED_POWER)
+            quant = linear(_TIED_POWER * (1 + self.tied[name] / 8))
         self.power[name], self.quant[name] = power, quant
         self.index[name] = self.model.tensor(
             name, (1, *self.shapes[name]), self.dtype,
@@ -299,6 +301,11 @@ class Emitter:
             "RESIZE_BILINEAR", step, [self.index[step.node.inputs[0]], size],
             halfPixelCenters=1,
         )
+
+    def _requantize(self, step: Step) -> None:
+        source = step.node.inputs[0]
+        output = self._tensor(step.output, self.power[source], linear(1.0))
+        self._op("QUANTIZE", [self.index[source]], output)
 
     def _numbers(self, step: Step, name: str, values: Any) -> int:
         """Adds integers that say what is computed."""

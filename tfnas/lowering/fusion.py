@@ -19,6 +19,10 @@ _FUSED_INTO = (
 )
 # These leave the numbers as they are, so both sides share a quantization.
 _MOVERS = ("pad", "max_pool", "avg_pool", "concat", "rows", "resize")
+_WITHOUT_WEIGHTS = (
+    "pad", "act", "add", "sub", "mul", "concat", "average", "mean", "flatten",
+    "max_pool", "avg_pool",
+)
 
 
 @dataclasses.dataclass
@@ -57,7 +61,26 @@ def chain(
             nodes.append(Node(name, node.kind, inputs, node.attrs))
             shapes[name] = graph.shapes[node.name]
         source = names[graph.output]
-    return nodes, shapes, source
+    return _merge_equal(nodes, shapes, source)
+
+
+def _merge_equal(
+    nodes: Sequence[Node], shapes: dict[str, Shape], output: str
+) -> tuple[list[Node], dict[str, Shape], str]:
+    """Computes once what several nodes compute alike."""
+    kept: list[Node] = []
+    names = {"input": "input"}
+    seen: dict[tuple, str] = {}
+    for node in nodes:
+        inputs = tuple(names[x] for x in node.inputs)
+        node = dataclasses.replace(node, inputs=inputs)
+        what = (node.kind, inputs, str(sorted(node.attrs.items())))
+        equal = seen.get(what) if node.kind in _WITHOUT_WEIGHTS else None
+        names[node.name] = equal or node.name
+        if equal is None:
+            seen[what] = node.name
+            kept.append(node)
+    return kept, shapes, names[output]
 
 
 def fuse(nodes: Sequence[Node], output: str) -> list[Step]:
@@ -131,15 +154,58 @@ def _takes_shift(node: Node, before: Step) -> bool:
     )
 
 
-def tied(steps: Sequence[Step]) -> set[str]:
-    """Returns the tensors that concatenations tie to one quantization."""
-    found: set[str] = set()
-    size = -1
-    while size < len(found):
-        size = len(found)
-        for step in steps:
-            group = {*step.node.inputs, step.output}
-            joins = step.node.kind == "concat" or group & found
-            if step.node.kind in _MOVERS and joins:
-                found |= group
+def requantize(
+    steps: Sequence[Step], shapes: dict[str, Shape]
+) -> list[Step]:
+    """Adds the steps that give a tensor the scale of each join it is in.
+
+    All that a concatenation of integers takes has one scale. A tensor that
+    is in several keeps that of the last; for each of the others there is a
+    copy in another scale.
+
+    Args:
+        steps: In the order they run.
+        shapes: Of all tensors; those of new ones are added.
+    """
+    last = {
+        source: step.output
+        for step in steps if step.node.kind == "concat"
+        for source in step.node.inputs
+    }
+    found: list[Step] = []
+    for step in steps:
+        if step.node.kind == "concat":
+            names = {}
+            for source in step.node.inputs:
+                names[source] = source
+                if last[source] != step.output:
+                    names[source] = copy = f"{step.output}/{source}"
+                    shapes[copy] = shapes[source]
+                    node = Node(copy, "requantize", (source,), {})
+                    found.append(Step(node, copy))
+            inputs = tuple(names[x] for x in step.node.inputs)
+            node = dataclasses.replace(step.node, inputs=inputs)
+            step = dataclasses.replace(step, node=node)
+        found.append(step)
+    return found
+
+
+def tied(steps: Sequence[Step]) -> dict[str, int]:
+    """Returns the tensors that concatenations tie to one quantization.
+
+    Returns:
+        Each such tensor, to the number of its group.
+    """
+    groups: dict[str, set[str]] = {}
+    for step in steps:
+        if step.node.kind in _MOVERS:
+            joined = {*step.node.inputs, step.output}
+            for name in list(joined):
+                joined |= groups.get(name, set())
+            groups.update(dict.fromkeys(joined, joined))
+    joins = [s.output for s in steps if s.node.kind == "concat"]
+    found: dict[str, int] = {}
+    for i, join in enumerate(joins):
+        for name in groups[join]:
+            found.setdefault(name, i)
     return found
