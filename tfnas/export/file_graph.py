@@ -22,14 +22,15 @@ class FileGraph:
     Attributes:
         model: The flatbuffer.
         graph: Its main subgraph.
+        ops: The operators of that, in order.
     """
 
     def __init__(self, blob: bytes):
         self.model = schema.Model.GetRootAs(blob)
         self.graph = self.model.Subgraphs(0)
-        self._ops = _operators(self.graph)
+        self.ops = _operators(self.graph)
         self._makers = {
-            int(index): op for op in self._ops for index in op.OutputsAsNumpy()
+            int(index): op for op in self.ops for index in op.OutputsAsNumpy()
         }
 
     def name(self, op: Any) -> str:
@@ -49,7 +50,7 @@ class FileGraph:
 
     def users(self, tensor: int) -> list[Any]:
         """Returns the operators that a tensor goes into."""
-        return [op for op in self._ops if tensor in op.InputsAsNumpy()]
+        return [op for op in self.ops if tensor in op.InputsAsNumpy()]
 
 
 def _operators(graph: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import zlib
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import numpy as np
 from tfnas.data import Split
 from tfnas.errors import ExportError
 from tfnas.export.classifiers import TFLiteClassifier
+from tfnas.export.clipping import clipped_tensors
 from tfnas.export.evaluate import accuracy
 from tfnas.export.inspection import describe
 from tfnas.export.layer_error import compare_layers
@@ -45,9 +47,10 @@ def make_report(
         Plain JSON: sizes in bytes, as they are and compressed; accuracies and
         the drop in percentage points, if there are test images; the
         difference of the outputs; the operators; the error of each layer
-        (see `LayerError`), in the order they run; and how many operators
-        could not be compared. `accuracy_missing`, `parity_missing` and
-        `layers_missing` say in one line why there is none.
+        (see `LayerError`), in the order they run; how many operators could
+        not be compared; and the tensors that are clipped (see `Clipped`).
+        `accuracy_missing`, `parity_missing`, `layers_missing` and
+        `clipped_missing` say in one line why there is none.
 
     Raises:
         ConfigError: If the test images do not fit the network.
@@ -60,7 +63,7 @@ def make_report(
     report = {
         "format": FORMAT, "size_bytes": sizes, "compressed_bytes": compressed,
         "accuracy": None, "parity": None, **described, "layers": [],
-        "layers_left_out": 0,
+        "layers_left_out": 0, "clipped": [],
     }
     if test is not None:
         try:
@@ -85,6 +88,13 @@ def make_report(
             {**dataclasses.asdict(layer), "sqnr_db": layer.sqnr_db}
             for layer in compared.errors
         ]
+    try:
+        report["clipped"] = [
+            dataclasses.asdict(each)
+            for each in clipped_tensors(blob, images[:_LAYER_IMAGES])
+        ]
+    except Exception as error:
+        report["clipped_missing"] = reason_of(error)
     return report
 
 
@@ -128,8 +138,44 @@ def check_drop(report: Mapping[str, Any], max_drop: float) -> None:
         )
 
 
+def check_pieces(report: Mapping[str, Any], max_pieces: int) -> None:
+    """Refuses a file that the delegate runs in too many pieces.
+
+    Args:
+        report: A report with `pieces` and `operators`.
+        max_pieces: How many there may be; one that the delegate takes
+            nothing of is refused too.
+
+    Raises:
+        ExportError: when there are more; the message says what stands
+            between them, or why nobody knows.
+    """
+    pieces = report["pieces"]
+    if pieces is not None and 1 <= pieces <= max_pieces:
+        return
+    said = f"{pieces} pieces" if pieces else "none that it takes"
+    if pieces is None:
+        said = f"an unknown number ({report['operators_missing']})"
+    outside = collections.Counter(op["code"] for op in _left_out(report))
+    between = ", ".join(f"{code} {n}" for code, n in outside.most_common())
+    raise ExportError(
+        f"Expected a file of at most {max_pieces} "
+        f"piece{'s' * (max_pieces != 1)} for XNNPACK. Received: {said}"
+        + (f"; outside are {between}" if between else "")
+        + "; nothing is written"
+    )
+
+
+def _left_out(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [op for op in report.get("operators", ()) if not op["delegated"]]
+
+
 def format_report(report: Mapping[str, Any]) -> str:
-    """Returns a report as a table and the layers that lose most."""
+    """Returns a report as a table, and in lines below it what stands out.
+
+    These are how the operators were written, where they run, and the layers
+    that lose most.
+    """
     rows = [("", "float", "file", "")]
     for name, field in (
         ("bytes", "size_bytes"), ("compressed", "compressed_bytes")
@@ -154,9 +200,12 @@ def format_report(report: Mapping[str, Any]) -> str:
         f"{name:<11}{before:>14}{after:>14}  {note}".rstrip()
         for name, before, after, note in rows
     ]
-    for name in ("accuracy", "parity", "layers"):
+    for name in ("accuracy", "parity", "layers", "operators"):
         if reason := report.get(f"{name}_missing"):
             lines.append(f"no {name}: {reason}")
+    lines += _lowering_lines(report.get("lowering"))
+    lines += _placement_lines(report)
+    lines += _clipped_lines(report)
     worst = sorted(report["layers"], key=lambda row: -row["added"])[:_WORST]
     if worst:
         lines.append("error of layers, relative; those that add most:")
@@ -164,6 +213,58 @@ def format_report(report: Mapping[str, Any]) -> str:
     if left_out := report.get("layers_left_out"):
         lines.append(f"  ({left_out} operators are no layer's output)")
     return "\n".join(lines)
+
+
+def _lowering_lines(lowering: Mapping[str, Any] | None) -> list[str]:
+    """Returns how the operators were written, if that is known."""
+    if lowering is None:
+        return []
+    if because := lowering["plain_because"]:
+        return [f"operators as in the model: {because}"]
+    if lowering["backend"] == "none":
+        return ["operators as in the model"]
+    applied = [f"{name} {n}" for name, n in lowering["applied"].items()]
+    said = ", ".join(applied) or "nothing to change"
+    return [f"operators for {lowering['backend']}: {said}"]
+
+
+def _placement_lines(report: Mapping[str, Any]) -> list[str]:
+    """Returns in how many pieces the file runs, and what runs outside."""
+    operators, pieces = report.get("operators"), report.get("pieces")
+    if not operators or pieces is None:
+        return []
+    outside = _left_out(report)
+    ran = len(operators) - len(outside)
+    lines = [
+        f"XNNPACK runs {ran} of {len(operators)} operators, in {pieces} "
+        f"piece{'s' * (pieces != 1)}" + (":" if outside else "")
+    ]
+    groups: dict[tuple[str, str], list[float | None]] = {}
+    for op in outside:
+        groups.setdefault((op["code"], op["why"]), []).append(op["cost_ms"])
+    for (code, why), costs in list(groups.items())[:_WORST]:
+        known = [cost for cost in costs if cost is not None]
+        cost = f"{sum(known):.3f} ms" if len(known) == len(costs) else "? ms"
+        lines.append(f"  outside {len(costs)} x {code}, {cost}: {why}")
+    if len(groups) > _WORST:
+        lines.append(f"  outside {len(groups) - _WORST} other kinds")
+    return lines
+
+
+def _clipped_lines(report: Mapping[str, Any]) -> list[str]:
+    """Returns a warning for each tensor that is clipped."""
+    lowered = (report.get("lowering") or {}).get("backend") == "xnnpack"
+    lines = []
+    for each in report.get("clipped", ())[:_WORST]:
+        remedy = "a convolution between the two gives it one of its own"
+        if each["mended"] and not lowered:
+            remedy = "--lower=xnnpack gives it one of its own"
+        lines.append(
+            f"warning: {100 * each['share']:.1f} % of {each['tensor']} are "
+            f"clipped, as {each['pool']} and {each['join']} behind it have "
+            f"one range; {remedy}"
+        )
+    return lines
 
 
 def _layer_line(row: Mapping[str, Any]) -> str:
