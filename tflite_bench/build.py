@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import math
 import os
 import pathlib
 import shutil
@@ -33,7 +34,9 @@ from tfnas import lowering
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.errors import DeviceError
+from tfnas.lowering.operator import Operator
 from tfnas.lowering.operator import is_operator_key
+from tfnas.lowering.operator import parse
 
 FORMAT = "tfnas-lut/1"
 REFERENCE = "mbconv|act=relu6|e=6|k=3|pad=sym|s=1|14x14x80>14x14x80"
@@ -42,6 +45,15 @@ REFERENCE = "mbconv|act=relu6|e=6|k=3|pad=sym|s=1|14x14x80>14x14x80"
 CALL = "call"
 ENTRIES = ("isolated", "chain", "operators")
 _CHAIN = 5
+# Alone, an operator takes up to 1 us more than in a network.
+_SMALL_SERIES = 15
+_SMALL = 1 << 16  # numbers that a small operator gives
+# Of these the runtime makes nothing simpler where some are in series, as it
+# does of two ReLUs.
+_CHAINED = (
+    "ADD", "AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+)
 # What a row's number depends on: other code may change under a journal.
 _MEASURING = (
     "build", "device", "flatbuffer", "interpreter", "operators", "protocol",
@@ -68,7 +80,8 @@ class Job:
         entries: `"isolated"`: a row is one operator alone. `"chain"`: an
             operator that keeps its input's shape is a fifth of five in
             series, which finds its data in the cache as in a network.
-            `"operators"`: a row is one operator as the runtime runs it.
+            `"operators"`: a row is one operator as the runtime runs it, one
+            of some in series where that is possible.
         lower: The backend that the models are written for.
     """
 
@@ -82,8 +95,18 @@ class Job:
 
     def copies(self, key: str) -> int:
         """Returns how many copies of an operator its model has in series."""
+        if is_operator_key(key):
+            return _copies_of_operator(parse(key))
         source, output = key.rpartition("|")[-1].split(">")
         return _CHAIN if self.entries == "chain" and source == output else 1
+
+
+def _copies_of_operator(op: Operator) -> int:
+    first = op.inputs[0] if op.inputs else None
+    if op.code not in _CHAINED or (first,) != op.outputs:
+        return 1
+    small = math.prod(op.outputs[0].shape) <= _SMALL
+    return _SMALL_SERIES if small else _CHAIN
 
 
 def build(

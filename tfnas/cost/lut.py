@@ -251,31 +251,41 @@ class LatencyTable:
         They are those of its blocks, identities left out, or those of its
         operators, which may be of two blocks each.
         """
+        whole: list[str] = []
         if self.entries == "operators":
-            return lowered.operator_keys(arch, self.dtype, self.lowering)
+            whole = lowered.operator_keys(arch, self.dtype, self.lowering)
+            if not self.missing_keys(whole):
+                return whole
         shapes = ops.shapes(arch)
-        return [
+        keys = [
             key
             for block, shape in zip(arch.blocks, shapes, strict=False)
             for key in self.block_keys(block, shape)
         ]
+        return whole if whole and self.missing_keys(keys) else keys
 
     def block_keys(self, block: Block, in_shape: Shape) -> list[str]:
         """Returns the keys whose rows add up to a block.
 
         A block without a row is priced by its parts (`ops.parts`).
         """
+        whole = self._own_keys(block, in_shape)
+        if not self.missing_keys(whole):
+            return whole
+        return [
+            key
+            for part in ops.parts(block, in_shape)
+            for key in self._own_keys(*part)
+        ]
+
+    def _own_keys(self, block: Block, in_shape: Shape) -> list[str]:
+        """Returns the keys of a block in one piece."""
         if self.entries == "operators":
             return lowered.block_operator_keys(
                 block, in_shape, self.dtype, self.lowering
             )
-        whole = ops.lut_key(block, in_shape)
-        if whole is None:
-            return []
-        if whole in self.rows:
-            return [whole]
-        keys = [ops.lut_key(*part) for part in ops.parts(block, in_shape)]
-        return [key for key in keys if key is not None]
+        key = ops.lut_key(block, in_shape)
+        return [] if key is None else [key]
 
     def block_ms(self, block: Block, in_shape: Shape) -> float:
         """Returns the calibrated share of one block in ms; 0 for identities.
