@@ -1,5 +1,6 @@
 """Tables are complete, resumable and honest about a restless machine."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -83,6 +84,104 @@ def test_chain_entries_are_a_fifth_of_five_in_series(space, path):
     expected_ms = (0.1 + size_bytes / 1e6 - call_ms(path.parent)) / 5
     assert table.rows[key].latency_ms == pytest.approx(expected_ms, rel=0.02)
     assert table.header["entries"] == "chain"
+
+
+def test_rows_of_operators_are_one_of_some_in_series(path):
+    space = spaces.get("nasbench201")
+    table = make(space, path, FakeDevice(), rounds=2)
+    assert table.header["entries"] == "operators"
+    assert table.coverage(space).missing == ()
+    assert len(table.rows) < 100  # of 46,000 blocks
+    key = next(key for key in table.rows if "(64x3x3x64)" in key)
+    size_bytes = len(writer.write_key(key, "int8", copies=15))
+    expected_ms = (0.1 + size_bytes / 1e6 - call_ms(path.parent)) / 15
+    assert table.rows[key].latency_ms == pytest.approx(expected_ms, rel=0.05)
+
+
+def test_only_operators_that_stay_what_they_are_stand_in_series():
+    job = build.Job((), entries="operators")
+    conv = "CONV_2D|padding=same|stride=1x1|{0};(8x3x3x8);(8)>{0}"
+    assert job.copies(conv.format("1x32x32x8")) == 15
+    assert job.copies(conv.format("1x224x224x8")) == 5
+    assert job.copies("RELU|1x32x32x8>1x32x32x8") == 1  # two are one
+    assert job.copies("MEAN|1x8x8x64;int32:[2:1 2]>1x64") == 1
+
+
+def test_a_table_says_what_its_files_are_written_for(space, path):
+    table = make(space, path, FakeDevice(), rounds=2, lower="none")
+    assert table.lowering == "none"
+    lowered = make(space, f"{path}2", FakeDevice(), rounds=2)
+    assert lowered.lowering == "xnnpack"
+    with pytest.raises(ConfigError, match="runtime: .*'none'.*xnnpack"):
+        make(space, path, FakeDevice(), rounds=2)
+
+
+class TwoFaced(FakeDevice):
+    """Times whole networks by another rule than operators.
+
+    Args:
+        factors: Of the times of the networks, in turn, in each table.
+    """
+
+    def __init__(self, *factors):
+        super().__init__()
+        self.tables = list(factors)
+
+    def measure(self, paths, rounds, seed=0):
+        found = super().measure(paths, rounds, seed)
+        off = self.tables.pop(0)
+        # The call, the reference, then the networks.
+        return [
+            dataclasses.replace(
+                m, samples_ms=tuple(ms * off[i - 2] for ms in m.samples_ms)
+            )
+            if 2 <= i < 2 + len(off) else m
+            for i, m in enumerate(found)
+        ]
+
+
+WIDE, NEAR, EXACT = (1.0, 2.0, 1.0), (1.0, 1.3, 1.0), (1.0, 1.0, 1.0)
+
+
+def test_other_entries_are_tried_where_the_first_are_off(space, path, capsys):
+    device = TwoFaced(WIDE, EXACT)
+    table = make(space, path, device, rounds=2, strict=False)
+    assert table.header["entries"] == "chain"
+    assert LatencyTable.load(path) == table
+    assert not device.tables
+    said = capsys.readouterr().out
+    assert "isolated entries: off by" in said
+    assert "kept: chain entries, off by" in said
+    assert "warning" not in said
+    again = make(space, path, FakeDevice(die_at=0), rounds=2, strict=False)
+    assert again == table
+
+
+def test_the_best_entries_are_kept_with_a_warning(space, path, capsys):
+    device = TwoFaced(WIDE, NEAR, WIDE)
+    table = make(space, path, device, rounds=2, strict=False)
+    assert table.header["entries"] == "chain"
+    said = capsys.readouterr().out
+    for entries in build.ENTRIES:
+        assert f"{entries} entries: off by" in said
+    assert f"warning: predictions of {path} are off by" in said
+    with pytest.raises(ArtifactError, match="--max_table_error"):
+        table.require_error(5.0)
+
+
+def test_entries_that_were_asked_for_are_kept(space, path, capsys):
+    table = make(
+        space, path, TwoFaced(WIDE), rounds=2, strict=False,
+        entries="isolated",
+    )
+    assert table.header["entries"] == "isolated"
+    assert "warning: " in capsys.readouterr().out
+    bound = table.error_percent + 1
+    make(
+        space, path, FakeDevice(die_at=0), rounds=2, strict=False,
+        entries="isolated", max_error=bound,
+    )
+    assert "warning: " not in capsys.readouterr().out
 
 
 def test_a_killed_build_goes_on_and_measures_nothing_twice(space, path):
