@@ -12,6 +12,7 @@ from tests.tflite_bench.test_interpreter import freed
 from tflite_bench import asking
 from tflite_bench import backends
 from tflite_bench import checking
+from tflite_bench import profile
 from tflite_bench.cutting import Cut
 from tflite_bench.cutting import Cutter
 from tflite_bench.flatbuffer import ModelBuilder
@@ -83,6 +84,49 @@ def test_what_int8_leaves_out_is_named_explained_and_timed(
     assert (left.output, left.shape, left.kind) == ("middle", SHAPE, "int8")
     assert 0 <= left.cost_ms <= found.total_ms
     assert "ai-edge-litert" in found.source
+    # Another part of the runtime says the same.
+    outside = {time.index for time in profile.profile(path, 1)} - {None}
+    assert outside == {left.index}
+
+
+def test_a_float_part_of_an_int8_file_is_seen_as_such(tmp_path):
+    made = ModelBuilder()
+    image = made.tensor("image", SHAPE, "int8", SCALE)
+    whole = made.tensor("whole", SHAPE, "float32")
+    curved = made.tensor("curved", SHAPE, "float32")
+    back = made.tensor("back", SHAPE, "int8", SCALE)
+    made.op("DEQUANTIZE", [image], [whole])
+    made.op("ELU", [whole], [curved])
+    made.op("QUANTIZE", [curved], [back])
+    last = _conv(made, back, "last", "int8", SCALE)
+    path = tmp_path / "a.tflite"
+    path.write_bytes(made.finish([image], [last]))
+    found = checking.check(path, runs=0)
+    assert [op.kind for op in found.operators] == [
+        "int8 to float32", "float32", "float32 to int8", "int8"
+    ]
+    assert found.pieces == 1 and not found.left_out
+
+
+def test_a_depthwise_convolution_of_dynamic_range_is_left_out(tmp_path):
+    made = ModelBuilder()
+    image = made.tensor("image", SHAPE, "float32")
+    kernel = made.constant(
+        "kernel", (1, 3, 3, 16), "int8",
+        lambda: np.ones((1, 3, 3, 16), np.int8),
+        Quantization((0.01,) * 16, axis=3),
+    )
+    bias = made.constant(
+        "bias", (16,), "float32", lambda: np.zeros(16, np.float32)
+    )
+    output = made.tensor("output", SHAPE, "float32")
+    made.op("DEPTHWISE_CONV_2D", [image, kernel, bias], [output], version=6,
+            padding="same")
+    path = tmp_path / "a.tflite"
+    path.write_bytes(made.finish([image], [output]))
+    (left,) = checking.check(path, runs=0).operators
+    assert left.kind == "float32 with int8 weights" and not left.delegated
+    assert "no kernel of DEPTHWISE_CONV_2D for float32 with int8" in left.why
 
 
 @pytest.mark.parametrize(
