@@ -24,11 +24,19 @@ def task(**recipe):
     return ProxyTask(DATA, 0.8, 3, recipe)
 
 
-def test_scores_do_not_depend_on_what_was_scored_before():
-    evaluator = TrainingEvaluator(task())
-    first = evaluator.scores([WHOLE, CUT])
-    assert evaluator.scores([CUT, WHOLE]) == first[::-1]
-    assert all(0 <= score <= 1 for score in first)
+@pytest.fixture(scope="module")
+def inherited():
+    """An evaluator that adopted `WHOLE`, its scores before and after."""
+    evaluator = InheritingEvaluator(task())
+    scratch = evaluator.scores([WHOLE, CUT])
+    evaluator.adopt(WHOLE)
+    return evaluator, scratch, evaluator.score(CUT)
+
+
+def test_scores_do_not_depend_on_what_was_scored_before(inherited):
+    _, scratch, _ = inherited
+    assert TrainingEvaluator(task()).scores([CUT, WHOLE]) == scratch[::-1]
+    assert all(0 <= score <= 1 for score in scratch)
 
 
 def test_a_candidate_that_diverges_is_worth_nothing():
@@ -70,13 +78,11 @@ def test_candidates_go_on_from_the_adopted_network(monkeypatch):
     assert started == [(CUT, WHOLE)]
 
 
-def test_inherited_weights_change_the_score_and_survive_a_restart(tmp_path):
-    evaluator = InheritingEvaluator(task())
-    scratch = evaluator.scores([WHOLE, CUT])
-    evaluator.adopt(WHOLE)
-    inherited = evaluator.score(CUT)
-    assert inherited != scratch[1]
-
+def test_inherited_weights_change_the_score_and_survive_a_restart(
+    inherited, tmp_path
+):
+    evaluator, scratch, score = inherited
+    assert score != scratch[1]
     names = evaluator.variables()
     Checkpoints(tmp_path, names).save(1, {"work": evaluator.state()})
     other = InheritingEvaluator(task())
@@ -85,15 +91,15 @@ def test_inherited_weights_change_the_score_and_survive_a_restart(tmp_path):
     assert kernels(other).keys() == kernels(evaluator).keys()
     for name, value in kernels(evaluator).items():
         np.testing.assert_array_equal(kernels(other)[name], value)
-    assert other.score(CUT) == inherited
+    assert other.score(CUT) == score
 
 
-def test_a_network_that_was_not_scored_here_is_trained_when_adopted():
-    first, second = InheritingEvaluator(task()), InheritingEvaluator(task())
-    first.score(WHOLE)
-    first.adopt(WHOLE)
+def test_a_network_that_was_not_scored_here_is_trained_when_adopted(
+    inherited,
+):
+    second = InheritingEvaluator(task())
     second.adopt(WHOLE)  # as after a kill in the middle of a round
-    for name, value in kernels(first).items():
+    for name, value in kernels(inherited[0]).items():
         np.testing.assert_array_equal(kernels(second)[name], value)
 
 
