@@ -34,6 +34,8 @@ def config(tmp_path_factory):
             "search.random_archs": 1,
             "search.training.epochs": 2,
             "search.training.batch_size": 4,
+            "search.training.bptt": 7,  # each step is traced
+            "search.training.bptt_most": 7,
             "search.training.lr": 3.0,
             "search.training.valid_batch_size": 4,
         }
