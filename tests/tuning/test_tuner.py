@@ -27,6 +27,12 @@ def config(tuner="random", trials=3, epochs=1, **fields):
     return made
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """Workers wait a moment between trials; one alone need not."""
+    monkeypatch.setattr(tuning, "_PAUSE_S", 0.0)
+
+
 @pytest.fixture(scope="module")
 def dataset():
     return data.load(config().data)
@@ -108,7 +114,7 @@ def test_killed_between_any_two_trials_it_draws_the_same(
     monkeypatch.setattr(
         tuning, "retrain", lambda arch, made, *a, **k: (None, made.train.lr)
     )
-    made = config(kind, trials=8, epochs=3)
+    made = config(kind, trials=6, epochs=3)
     whole = make(tmp_path / "whole", dataset, made)
     whole.search()
     parts = tmp_path / "parts"
