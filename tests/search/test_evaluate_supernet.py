@@ -215,6 +215,7 @@ def make_config(**fields):
     return config
 
 
+@pytest.mark.slow
 def test_a_search_with_a_supernet_survives_a_kill(tmp_path, monkeypatch):
     config = make_config(algorithm="random")
     whole = run_search(config, tmp_path / "whole", progress=False)
