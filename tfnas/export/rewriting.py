@@ -13,6 +13,7 @@ from tfnas.export.tracing import from_definition
 # are squared in int8 up to this rank.
 _AS_PRODUCT = ("Neg", "Square")
 _RANK = 4
+_GRADIENT = "_gradient_op_type"
 # The converter dies of these when it looks for the range of a tensor.
 _BRANCHES = ("While", "StatelessWhile", "If", "StatelessIf")
 
@@ -45,7 +46,19 @@ def integer_form(traced: Any) -> Any:
         return traced
     for node in found:
         _as_product(definition, node)
+    without_gradients(definition)
     return from_definition(definition, traced)
+
+
+def without_gradients(definition: Any) -> None:
+    """Takes from a graph what it says of gradients.
+
+    An activation like `silu` has one of its own, for a graph of its own: in
+    another the converter would lose the signature.
+    """
+    for node in definition.node:
+        if _GRADIENT in node.attr:
+            del node.attr[_GRADIENT]
 
 
 def _needs(node: Any, graph: Any) -> bool:

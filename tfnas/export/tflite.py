@@ -1,6 +1,7 @@
 """Conversion of a Keras model to a `.tflite` file."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -11,23 +12,60 @@ import tensorflow as tf
 
 from tfnas.cli import quiet
 from tfnas.data import Dataset
+from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
 from tfnas.export import tracing
 from tfnas.export.classifiers import KerasClassifier
 from tfnas.export.feeding import fit
 from tfnas.export.inspection import require_integers
+from tfnas.export.lowering import lower as lower_for
+from tfnas.export.lowering.proof import doubt
 from tfnas.export.metadata import Metadata
 from tfnas.export.metadata import with_metadata
 from tfnas.export.rewriting import integer_form
 from tfnas.export.runtime import open_interpreter
 from tfnas.feed import Feed
+from tfnas.lowering.rewritings import check_backend
 
 QUANTIZE = ("none", "float16", "dynamic", "int8", "int16x8")
 # What a file that computes in integers may take and give; its own first.
 IO = {"int8": ("int8", "float32"), "int16x8": ("int16", "float32")}
 _IMAGES = 200  # of a data set, to calibrate on
 _NO_OPERATOR = re.compile(r"'tf\.(\w+)' op is neither a custom op")
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """A `.tflite` file and how it was made.
+
+    Args:
+        blob: The content of the file.
+        lowering: `backend`, for which the operators were written; `applied`,
+            the name of each rewriting to how often it is in the file; and
+            `plain_because`, why the file has none although there were some
+            to apply, or `None`.
+    """
+
+    blob: bytes
+    lowering: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """How a file computes, and the images that show its ranges."""
+
+    quantize: str
+    io: str
+    batches: list[np.ndarray]
+
+    @property
+    def integers(self) -> bool:
+        return self.quantize in IO
+
+    @property
+    def dtype(self) -> str:
+        return "float32" if self.quantize == "none" else self.quantize
 
 
 def to_tflite(
@@ -37,8 +75,37 @@ def to_tflite(
     io: str | None = None,
     image_size: tuple[int, int] | None = None,
     feed: Feed | None = None,
+    lower: str = "xnnpack",
 ) -> bytes:
     """Converts a Keras model to the content of a `.tflite` file.
+
+    See `convert`, which also says how the operators were written.
+
+    Returns:
+        The bytes of the file.
+
+    Example:
+        >>> photos = tfnas.data.load({"name": "folder:photos"})
+        >>> blob = to_tflite(model, "int8", photos)
+        >>> read_feed(blob).labels == photos.class_names
+        True
+    """
+    made = convert(
+        model, quantize, representative, io, image_size, feed, lower
+    )
+    return made.blob
+
+
+def convert(
+    model: Any,
+    quantize: str = "none",
+    representative: Any = None,
+    io: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    feed: Feed | None = None,
+    lower: str = "xnnpack",
+) -> Conversion:
+    """Converts a Keras model to a `.tflite` file, in a device's operators.
 
     The file takes as many images at a time as the model does, or one where
     that is free: `image`, `(batch, height, width, channels)`. It gives
@@ -56,7 +123,7 @@ def to_tflite(
             `"int8"` computes in int8 from end to end; `"int16x8"` in int16
             with int8 weights: what is lost then is the rounding of the
             weights alone. It is slow where a device has no kernels for it,
-            and TFLite cannot do it to a hard swish.
+            and without lowering TFLite cannot do it to a hard swish.
         representative: for `"int8"` and `"int16x8"`, images as the network
             will see them (normalised): an array `(n, height, width,
             channels)`, or an iterable of images, of batches, or of (batch,
@@ -69,24 +136,24 @@ def to_tflite(
             size needs.
         feed: How the model wants to be fed, which the file is to say: the
             scale of the pixels and the names of the classes.
+        lower: What the operators are written for, one of
+            `tfnas.lowering.rewritings.BACKENDS`. What `"xnnpack"` has no fast
+            kernels for is written in operators that it has; such a file is
+            kept if the delegate loads it and its answers are right (see
+            `lowering.proof.doubt`), else the plain one is made. `"none"`
+            leaves the operators to the converter.
 
     Returns:
-        The bytes of the file.
+        The file, and which operators were written another way.
 
     Raises:
-        ConfigError: if `quantize` or `io` is unknown, or `representative` is
-            missing, empty or of another shape than the model's input, or a
-            `Dataset` of other classes, or scaled as the model's own first
-            operations contradict.
+        ConfigError: if `quantize`, `io` or `lower` is unknown, or
+            `representative` is missing, empty or of another shape than the
+            model's input, or a `Dataset` of other classes, or scaled as the
+            model's own first operations contradict.
         ExportError: if the model does not take one image, a weight is not
             finite, `image_size` is missing or not the model's, or the model
             cannot be converted, or not wholly to integers.
-
-    Example:
-        >>> photos = tfnas.data.load({"name": "folder:photos"})
-        >>> blob = to_tflite(model, "int8", photos)
-        >>> read_feed(blob).labels == photos.class_names
-        True
     """
     if isinstance(representative, Dataset):
         network = KerasClassifier(model, feed=feed, need_scores=False)
@@ -95,6 +162,7 @@ def to_tflite(
         image_size = image_size or representative.image_shape[:2]
         representative = fitted.train.representative(_IMAGES, seed=0)
     check_choice("quantize", quantize, QUANTIZE)
+    check_backend(lower)
     integers = quantize in IO
     io = check_io(quantize, io) if integers else "float32"
     shape = tracing.image_shape_of(model, image_size)
@@ -108,27 +176,68 @@ def to_tflite(
         )
     with quiet():
         traced = tracing.trace(tracing.float32_copy(model), image_size)
-        if integers:
+    made = _convert(traced, _Kind(quantize, io, batches), lower)
+    if feed is not None:
+        said = Metadata.of(feed, quantize=quantize)
+        blob = with_metadata(made.blob, said)
+        made = dataclasses.replace(made, blob=blob)
+    return made
+
+
+def _convert(traced: Any, kind: _Kind, backend: str) -> Conversion:
+    """Writes a file for a backend, or a plain one if that is no good."""
+
+    def conversion(
+        blob: bytes, applied: dict[str, int], because: str | None = None
+    ) -> Conversion:
+        return Conversion(
+            blob,
+            {
+                "backend": backend, "applied": applied,
+                "plain_because": because,
+            },
+        )
+
+    with quiet():
+        lowered, applied = lower_for(traced, kind.dtype, backend)
+    if not applied:
+        return conversion(_write(traced, kind), applied)
+    plain = functools.cache(lambda: _write(traced, kind))
+    try:
+        blob = _write(lowered, kind)
+    except (ExportError, ArtifactError) as error:
+        because: str | None = tracing.reason_of(error)
+    else:
+        because = doubt(blob, traced, kind.quantize, kind.batches, plain)
+        if because is None:
+            return conversion(blob, applied)
+    return conversion(plain(), {}, because)
+
+
+def _write(traced: Any, kind: _Kind) -> bytes:
+    """Converts a traced function to a file that runs."""
+    with quiet():
+        if kind.integers:
             traced = integer_form(traced)
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
             [traced], tf.Module()
         )
-        if quantize != "none":
+        if kind.quantize != "none":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantize == "float16":
+        if kind.quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if integers:
-            converter.representative_dataset = lambda: ([b] for b in batches)
-            converter.target_spec.supported_ops = [_ops_set(quantize)]
-            converter.inference_input_type = tf.as_dtype(io)
-            converter.inference_output_type = tf.as_dtype(io)
+        if kind.integers:
+            converter.representative_dataset = lambda: (
+                [batch] for batch in kind.batches
+            )
+            converter.target_spec.supported_ops = [_ops_set(kind.quantize)]
+            converter.inference_input_type = tf.as_dtype(kind.io)
+            converter.inference_output_type = tf.as_dtype(kind.io)
         blob = run_converter(converter)
     _require_runnable(blob)
-    if integers:
-        activations = IO[quantize][0]
-        require_integers(blob, activations, float_io=io == "float32")
-    if feed is not None:
-        blob = with_metadata(blob, Metadata.of(feed, quantize=quantize))
+    if kind.integers:
+        activations = IO[kind.quantize][0]
+        require_integers(blob, activations, float_io=kind.io == "float32")
     return blob
 
 

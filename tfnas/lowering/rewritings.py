@@ -71,6 +71,16 @@ XNNPACK: dict[str, Rewriting] = {
         "bilinear resize between the centres",
         _INTEGERS, None, 12.0,
     ),
+    "grouped": Rewriting(
+        "convolution of as many groups as channels (7x7)",
+        "depthwise convolution, over its rows where it has many taps",
+        _ALL, 5.8, 31.0,
+    ),
+    "pixel_pool": Rewriting(
+        "average pool of 1x1",
+        "1x1 depthwise convolution with weights of 1",
+        _ALL, 1.2, 2.9,
+    ),
     "depthwise_map": Rewriting(
         "depthwise convolution of more than 25 taps over its whole map",
         "product with the kernel, then mean",
@@ -87,11 +97,6 @@ XNNPACK: dict[str, Rewriting] = {
         "product of the difference with itself",
         _INTEGERS, 1.5, 6.0,
     ),
-    "gelu": Rewriting(
-        "GELU with an error function",
-        "GELU with a hyperbolic tangent",
-        _INTEGERS, None, 3.0,
-    ),
     "prelu": Rewriting(
         "PReLU with slopes of at most 1",
         "maximum of x and slope * x",
@@ -104,7 +109,7 @@ XNNPACK: dict[str, Rewriting] = {
     ),
     "strided_slice": Rewriting(
         "slice of every n-th row and column",
-        "1x1 max pool of stride n",
+        "1x1 depthwise convolution of stride n with weights of 1",
         _ALL, 8.0, 26.0,
     ),
     "patches": Rewriting(
