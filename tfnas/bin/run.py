@@ -30,6 +30,7 @@ from tfnas.cost.calibration import calibrate
 from tfnas.cost.counting import count
 from tfnas.cost.lut import DEFAULT_LOWERING
 from tfnas.cost.lut import LatencyTable
+from tfnas.cost.lut import max_error
 from tfnas.cost.lut_fields import MeasuredNet
 from tfnas.errors import ConfigError
 
@@ -172,6 +173,7 @@ def measure_operators(
                 space, path, _device(config, folder / "lut" / "runs.jsonl"),
                 config.lut.dtype, config.lut.rounds, config.lut.nets,
                 strict=False, lower=_lowering(config),
+                max_error=max_error(config.lut),
             )
     table = LatencyTable.load(path)
     table.require_config(config.lut, _device(config).describe())

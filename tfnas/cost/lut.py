@@ -39,6 +39,7 @@ __all__ = [
     "MeasuredNet",
     "Prediction",
     "TableDiff",
+    "max_error",
 ]
 
 # Rows may share a table, and tables may be compared row by row, only where
@@ -51,6 +52,15 @@ DEFAULT_LOWERING = "xnnpack"
 MAX_ERROR = 5.0  # percent that a search takes without being told
 # Two-sided 95 % quantiles of Student's t for 1..10 degrees of freedom.
 _T95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+
+
+def max_error(settings: Any) -> float:
+    """Returns the bound of a table's error in the section `lut` of a config.
+
+    In percent; `MAX_ERROR` where the config leaves it out.
+    """
+    bound = settings.get("max_table_error")
+    return MAX_ERROR if bound is None else bound
 
 
 class HasKeys(Protocol):
@@ -486,8 +496,7 @@ class LatencyTable:
             settings.get("lower") or DEFAULT_LOWERING,
             described.get("runtime"),
         )
-        bound = settings.get("max_table_error")
-        self.require_error(MAX_ERROR if bound is None else bound)
+        self.require_error(max_error(settings))
 
     def require_error(self, max_percent: float) -> None:
         """Checks that predictions are as near as asked.

@@ -74,8 +74,12 @@ def _latencies(arch: Arch, lut: LatencyTable | None) -> list[float | None]:
         shapes = ops.shapes(arch)
     except ArtifactError:  # an operator that this version does not know
         return unknown
-    keys = map(ops.lut_key, arch.blocks, shapes)
-    return [lut[key] if key and key in lut.rows else None for key in keys]
+    return [
+        lut.block_ms(block, shape)
+        if lut.block_keys(block, shape) and lut.knows(block, shape)
+        else None
+        for block, shape in zip(arch.blocks, shapes, strict=False)
+    ]
 
 
 def draw(
