@@ -235,15 +235,24 @@ def measure_fresh(
         if arch.id not in known
     ]
     with tempfile.TemporaryDirectory() as folder:
-        paths = [pathlib.Path(folder) / f"{a.id}.tflite" for a in archs]
-        for path, arch in zip(paths, archs, strict=True):
-            path.write_bytes(
+        blobs = [
+            build.reference_model(table.dtype, table.entries, table.lowering),
+            *(
                 writer.write_arch(arch, table.dtype, table.lowering)
-            )
-        measured = device.measure([str(path) for path in paths], rounds)
+                for arch in archs
+            ),
+        ]
+        paths = [
+            pathlib.Path(folder) / f"{i}.tflite" for i in range(len(blobs))
+        ]
+        for path, blob in zip(paths, blobs, strict=True):
+            path.write_bytes(blob)
+        reference, *measured = device.measure(list(map(str, paths)), rounds)
+    before_ms = table.header["conditions"].get("reference_ms")
     return Fresh(
         tuple(table.latency_ms(arch) for arch in archs),
         tuple(m.latency_ms for m in measured),
+        reference.latency_ms / before_ms if before_ms else 1.0,
     )
 
 
@@ -254,10 +263,13 @@ class Fresh:
     Args:
         predicted_ms: What the table says.
         measured_ms: What the device says.
+        slowdown: Time of the reference block beside them, by its time beside
+            the table: what the machine itself adds to the error.
     """
 
     predicted_ms: tuple[float, ...]
     measured_ms: tuple[float, ...]
+    slowdown: float = 1.0
 
     @property
     def errors_percent(self) -> np.ndarray:
@@ -289,7 +301,8 @@ class Fresh:
             f"{len(self.measured_ms)} networks measured now: off by "
             f"{self.mape_percent:.1f} % in the mean, "
             f"{self.max_percent:.1f} % at most; rank correlation "
-            f"{self.spearman:.3f}"
+            f"{self.spearman:.3f}; a reference block takes "
+            f"{self.slowdown:.2f} times what it took with the table"
         )
 
 
