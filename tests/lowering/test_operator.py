@@ -49,7 +49,7 @@ def test_keys_of_blocks_are_no_keys_of_operators():
     assert not any(map(operator.is_operator_key, KEYS))
 
 
-@pytest.mark.parametrize("space", ["densenas_mbv2@32", "mobilenetv3@32"])
+@pytest.mark.parametrize("space", ["densenas_mbv2@32", "densenas_resnet@32"])
 def test_a_network_is_the_sum_of_its_blocks(space):
     arch = spaces.get(space).sample(3)
     blocks = zip(arch.blocks, ops.shapes(arch), strict=False)

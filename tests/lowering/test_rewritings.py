@@ -2,7 +2,6 @@
 
 import pytest
 
-from tfnas import ops
 from tfnas.errors import ConfigError
 from tfnas.lowering import networks
 from tfnas.lowering import rewritings
@@ -86,16 +85,27 @@ def test_average_pools_are_convolutions_or_resizes():
 
 
 def test_a_hard_swish_is_three_products_in_int8():
-    block, shape = ops.parse_lut_key(
-        "mbconv|act=hard_swish|e=1|k=3|pad=sym|s=1|8x8x8>8x8x16"
-    )
-    graph = ops.lower(block, shape)
-    assert ("HARD_SWISH", None) in _codes(graph, "float32")
-    codes = _codes(graph)
-    place = codes.index(("ADD", "relu6"))
-    assert codes[place : place + 3] == [
+    graph = Graph((8, 8, 8))
+    graph.act(graph.conv("input", "conv", 8), "act", "hard_swish")
+    assert _codes(graph, "float32")[1:] == [("HARD_SWISH", None)]
+    assert _codes(graph)[1:] == [("ADD", "relu6"), ("MUL", None), ("MUL", None)]
+
+
+def test_the_factor_of_a_hard_swish_goes_into_the_weights_behind():
+    graph = Graph((8, 8, 8))
+    x = graph.act("input", "act", "hard_swish")
+    graph.conv(x, "conv", 8)
+    assert _codes(graph) == [
+        ("ADD", "relu6"), ("MUL", None), ("CONV_2D", None)
+    ]
+    graph.add(x, "conv", "sum")  # now another takes it too
+    assert _codes(graph)[:3] == [
         ("ADD", "relu6"), ("MUL", None), ("MUL", None)
     ]
+    graph = Graph((8, 8, 8))
+    x = graph.act("input", "act", "hard_swish")
+    graph.conv(x, "conv", 8, 3, 2)  # behind a pad
+    assert _codes(graph)[2:4] == [("MUL", None), ("CONV_2D", None)]
 
 
 def test_an_unknown_backend_is_named():

@@ -37,7 +37,35 @@ def rewrite(
             rewritten += _WRITINGS[name](step, shapes)
         else:
             rewritten.append(step)
-    return rewritten
+    return _fold_sixths(rewritten)
+
+
+def _fold_sixths(found: Sequence[Step]) -> list[Step]:
+    """Leaves out factors that go into the weights of what takes them.
+
+    The converter does so where nothing else takes the product.
+    """
+    takers: dict[str, list[Step]] = {}
+    for step in found:
+        for source in step.node.inputs:
+            takers.setdefault(source, []).append(step)
+
+    def weighted(name: str) -> bool:
+        after = takers.get(name, [])
+        if len(after) != 1:
+            return False
+        if after[0].node.kind == "flatten":
+            return weighted(after[0].output)
+        return after[0].node.kind in ("conv", "depthwise", "dense")
+
+    kept: list[Step] = []
+    for step in found:
+        if step.node.kind == "sixth" and weighted(step.output):
+            # The factor comes right behind the product that it scales.
+            kept[-1] = dataclasses.replace(kept[-1], output=step.output)
+        else:
+            kept.append(step)
+    return kept
 
 
 def _rewriting(step: Step, shapes: dict[str, Shape]) -> str | None:
