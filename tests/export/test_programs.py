@@ -102,6 +102,34 @@ def test_export_leaves_a_report(workdir):
     assert len(report["layers"]) == sum(report["ops"].values())
 
 
+def test_report_says_where_operators_run_and_how_they_were_written(workdir):
+    report = artifacts.read_json(workdir / "a.report.json")
+    assert report["pieces"] == report["delegate_nodes"] == 1
+    codes = [op["code"] for op in report["operators"]]
+    assert sorted(codes) == sorted(
+        code for code, n in report["ops"].items() for _ in range(n)
+    )
+    assert all(op["delegated"] for op in report["operators"])
+    assert report["lowering"]["backend"] == "xnnpack"
+    text = (workdir / "export.txt").read_text()
+    assert f"XNNPACK runs {len(codes)} of {len(codes)} operators, in 1" in text
+    assert "operators for xnnpack: " in text
+
+
+def test_file_of_too_many_pieces_is_not_written(workdir):
+    networks.random_weights(networks.SMALL).save(workdir / "small.keras")
+    done = _run(
+        workdir, "export", "--model=small.keras", "--quantize=int16x8",
+        "--data=digits", "--max_pieces=1", "--rounds=0", "--lower=none",
+        "--output=pieces.tflite",
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "Expected a file of at most 1 piece for XNNPACK" in line
+    assert "none that it takes; outside are CONV_2D" in line
+    assert not list(workdir.glob("pieces*"))
+
+
 def test_file_carries_labels_normalisation_and_the_networks_id(workdir):
     found = export.read_metadata((workdir / "a.tflite").read_bytes())
     digits = data.load({"name": "digits"})
@@ -218,6 +246,22 @@ def test_damaged_model_is_bad_input(workdir):
             "export",
             ["--arch=a.json", "--output=c.tflite", "--quantize=int4"],
             "<none|float16|dynamic|int8|int16x8>",
+        ),
+        (
+            "export",
+            ["--arch=a.json", "--output=c.tflite", "--max_pieces=0"],
+            "--max_pieces=0",
+        ),
+        (
+            "export",
+            ["--arch=a.json", "--output=c.tflite", "--lower=tpu"],
+            "<xnnpack|none>",
+        ),
+        (
+            "export",
+            ["--model=a.keras", "--output=c.tflite", "--fine_tune=qat",
+             "--quantize=int8", "--data=digits", "--lower=xnnpack"],
+            "no --lower: what qat",
         ),
         ("evaluate", ["--data=digits"], "--model"),
     ],

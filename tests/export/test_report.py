@@ -110,6 +110,53 @@ def test_drop_beyond_the_limit_is_refused_with_both_accuracies():
         export.check_drop(report, 1.0)
 
 
+def _operators(*codes):
+    """Operators as a report has them; those in brackets are left out."""
+    return [
+        {
+            "index": i, "code": code.strip("()"), "delegated": code[0] != "(",
+            "why": "XNNPACK has none" if code[0] == "(" else None,
+            "cost_ms": 0.5 if code[0] == "(" else None,
+        }
+        for i, code in enumerate(codes)
+    ]
+
+
+PIECES = {
+    "pieces": 3,
+    "operators": _operators("CONV_2D", "(RELU)", "ADD", "(RELU)", "ADD"),
+}
+
+
+def test_more_pieces_than_allowed_are_refused_with_what_is_between():
+    export.check_pieces(PIECES, 3)
+    with pytest.raises(ExportError, match=r"2 pieces.*3 pieces.*RELU 2"):
+        export.check_pieces(PIECES, 2)
+    nothing = {"pieces": 0, "operators": _operators("(CONV_2D)")}
+    with pytest.raises(ExportError, match="none that it takes.*CONV_2D 1"):
+        export.check_pieces(nothing, 1)
+    unknown = {"pieces": None, "operators": [], "operators_missing": "crash"}
+    with pytest.raises(ExportError, match="unknown number .crash."):
+        export.check_pieces(unknown, 1)
+
+
+def test_report_says_in_few_lines_what_runs_where(network):
+    model, float32, int8 = network
+    report = export.make_report(model, float32, int8, IMAGES)
+    lowering = {
+        "backend": "xnnpack", "applied": {"hard_swish": 2},
+        "plain_because": None,
+    }
+    told = {**report, **PIECES, "lowering": lowering}
+    lines = export.format_report(told).splitlines()
+    assert "operators for xnnpack: hard_swish 2" in lines
+    place = lines.index("XNNPACK runs 3 of 5 operators, in 3 pieces:")
+    assert lines[place + 1] == "  outside 2 x RELU, 1.000 ms: XNNPACK has none"
+    lowering = {**lowering, "applied": {}, "plain_because": "it is worse"}
+    text = export.format_report({**told, "lowering": lowering})
+    assert "operators as in the model: it is worse" in text
+
+
 def test_metadata_come_back_from_the_file(network):
     _, _, int8 = network
     blob = export.with_metadata(int8, METADATA)

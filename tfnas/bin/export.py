@@ -4,7 +4,10 @@
         --output=model_int8.tflite [--fine_tune=qat] [--max_drop=1.0]
 
 Beside the file comes a report, `model_int8.report.json`: size, accuracy and
-latency against the float network, operators, and the error of every layer.
+latency against the float network, the error of every layer, and all operators:
+which the delegate of this machine takes, in how many pieces, why it leaves the
+others out and what these cost. What XNNPACK has no fast kernels for is written
+in operators that it has; `--lower=none` leaves them as they are in the model.
 The file itself carries labels, normalisation and the architecture's id. The
 model is fed as `tfnas-evaluate` feeds it: as its file says, or as `--mean`,
 `--std` and `--labels` do.
@@ -31,7 +34,10 @@ from tfnas.arch import Arch
 from tfnas.bin import configs
 from tfnas.bin import datasets
 from tfnas.errors import ConfigError
+from tfnas.errors import DeviceError
+from tfnas.errors import RuntimeCrash
 from tfnas.feed import Feed
+from tfnas.lowering import rewritings
 
 _CALIBRATION_IMAGES = 200
 _PARITY_IMAGES = 100
@@ -95,10 +101,25 @@ _MAX_DROP = flags.DEFINE_float(
     "test images of --data (1.0 is one image of 100).",
     lower_bound=0,
 )
+_MAX_PIECES = flags.DEFINE_integer(
+    "max_pieces",
+    None,
+    "Write nothing if XNNPACK runs the file in more pieces than this, or none "
+    "of it.",
+    lower_bound=1,
+)
+_LOWER = flags.DEFINE_enum(
+    "lower",
+    rewritings.BACKENDS[0],
+    rewritings.BACKENDS,
+    "What to write the operators for: XNNPACK, the delegate of CPUs, or "
+    "nothing (as it is best for GPUs and others, say).",
+)
 _ROUNDS = flags.DEFINE_integer(
     "rounds",
     30,
-    "Rounds of timing on this machine; 0 does not time.",
+    "Rounds of timing on this machine, of the file and of operators that its "
+    "delegate leaves out; 0 does not time.",
     lower_bound=0,
 )
 _OUTPUT = flags.DEFINE_string(
@@ -134,10 +155,10 @@ def main(argv: list[str]) -> None:
     dataset = _load_images(network)
     calibration, images, kind = _choose_images(network, dataset)
     size = images.shape[1:3]
-    float32 = export.to_tflite(model, image_size=size)
-    blob = _convert(model, arch, dataset, calibration, size)
+    float32 = export.to_tflite(model, image_size=size, lower=_LOWER.value)
+    made = _convert(model, arch, dataset, calibration, size)
     blob = export.with_metadata(
-        blob,
+        made.blob,
         export.Metadata.of(
             network.feed, _arch_id(model, arch), _QUANTIZE.value
         ),
@@ -152,9 +173,13 @@ def main(argv: list[str]) -> None:
         "fine_tune": _FINE_TUNE.value,
         "images": kind,
         "feed": network.feed.to_json(),
+        "lowering": made.lowering,
+        **_placement(blob),
     }
     if _MAX_DROP.value is not None:
         export.check_drop(report, _MAX_DROP.value)
+    if _MAX_PIECES.value is not None:
+        export.check_pieces(report, _MAX_PIECES.value)
     if _ROUNDS.value:
         report["latency"] = _time(float32, blob)
     # The report first: without it there is no file either.
@@ -184,6 +209,11 @@ def _check_flags() -> None:
         raise ConfigError(
             "Expected --quantize=int8, which is what qat trains for. "
             f"Received: --quantize={_QUANTIZE.value}"
+        )
+    if _FINE_TUNE.value == "qat" and flags.FLAGS["lower"].present:
+        raise ConfigError(
+            "Expected no --lower: what qat has trained is written as it was. "
+            f"Received: --fine_tune=qat --lower={_LOWER.value}"
         )
     if _IO.value is not None and _QUANTIZE.value not in _INTEGERS:
         raise ConfigError(
@@ -290,13 +320,14 @@ def _arch_id(model: Any, arch: Arch | None) -> str | None:
 def _convert(
     model: Any, arch: Arch | None, dataset: Any, calibration: Any,
     size: tuple[int, int],
-) -> bytes:
+) -> Any:
     """Fine-tunes the network if that is wanted, and converts it."""
     from tfnas import export
 
     if _FINE_TUNE.value == "none":
-        return export.to_tflite(
-            model, _QUANTIZE.value, calibration, _IO.value, image_size=size
+        return export.convert(
+            model, _QUANTIZE.value, calibration, _IO.value, image_size=size,
+            lower=_LOWER.value,
         )
     if arch is None:
         raise ConfigError(
@@ -311,12 +342,43 @@ def _convert(
     )
     if _FINE_TUNE.value == "qat":
         tuned = qat.quantize_aware(model, arch, dataset, settings)
-        return qat.to_int8(tuned, _IO.value)
+        return export.Conversion(
+            qat.to_int8(tuned, _IO.value),
+            {
+                "backend": "none",
+                "applied": {},
+                "plain_because": "what qat has trained is written as it was",
+            },
+        )
     if _FINE_TUNE.value == "prune":
         tuned = qat.prune(model, arch, dataset, _SPARSITY.value, settings)
     else:
         tuned = qat.cluster(model, arch, dataset, _CLUSTERS.value, settings)
-    return export.to_tflite(tuned, _QUANTIZE.value, calibration, _IO.value)
+    return export.convert(
+        tuned, _QUANTIZE.value, calibration, _IO.value, lower=_LOWER.value
+    )
+
+
+def _placement(blob: bytes) -> dict[str, Any]:
+    """Returns where the operators of a file run on this machine."""
+    from tflite_bench import checking
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "file.tflite")
+        path.write_bytes(blob)
+        try:
+            checked = checking.check(path, runs=_ROUNDS.value)
+        except (DeviceError, RuntimeCrash) as error:
+            said = str(error).replace(f"{path}: ", "")
+            return {
+                "operators": [], "pieces": None, "operators_missing": said
+            }
+    found = checked.to_json()
+    return {
+        "operators": found["operators"],
+        "pieces": checked.pieces,
+        "operators_total_ms": checked.total_ms,
+    }
 
 
 def _time(float32: bytes, blob: bytes) -> dict[str, Any]:
@@ -352,6 +414,8 @@ def _export_language(model: Any) -> None:
     for name, value in (
         ("fine_tune", _FINE_TUNE.value != "none"),
         ("max_drop", _MAX_DROP.value is not None),
+        ("max_pieces", _MAX_PIECES.value is not None),
+        ("lower", flags.FLAGS["lower"].present),
         ("labels", flags.FLAGS.labels is not None),
     ):
         if value:

@@ -39,8 +39,11 @@ from tfnas.export.metadata import with_metadata
 from tfnas.export.parity import Parity
 from tfnas.export.parity import parity
 from tfnas.export.report import check_drop
+from tfnas.export.report import check_pieces
 from tfnas.export.report import format_report
 from tfnas.export.report import make_report
+from tfnas.export.tflite import Conversion
+from tfnas.export.tflite import convert
 from tfnas.export.tflite import to_tflite
 from tfnas.feed import Feed
 from tfnas.labels import read_labels
@@ -49,6 +52,7 @@ _FIRST = (_keras_checked,)  # imported for what it refuses
 
 __all__ = [
     "Classifier",
+    "Conversion",
     "Feed",
     "KerasClassifier",
     "KerasStepper",
@@ -63,8 +67,10 @@ __all__ = [
     "as_classifier",
     "better_scale",
     "check_drop",
+    "check_pieces",
     "compare_layers",
     "complete",
+    "convert",
     "describe",
     "feed_of",
     "fit",
