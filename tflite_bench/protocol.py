@@ -30,7 +30,7 @@ except ImportError:  # Windows
 _WARM_UPS = 2
 _RUNS = 4
 _RUNS_OF_LONG = 2
-_LONG_MS = 1.0
+_LONG_MS = 5.0
 
 
 @dataclasses.dataclass
