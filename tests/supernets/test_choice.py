@@ -167,18 +167,25 @@ def softmax(x):
     return e / e.sum()
 
 
-def alpha_gradient(net, alphas, function):
-    """Gradient of the summed squares of logits to the parameters."""
+def alpha_gradient(function):
+    """Traces the gradient of the summed squares of logits to `alphas`.
 
-    @tf.function(autograph=False)
-    def run(alphas):
+    Args:
+        function: Logits of alphas and of codes.
+
+    Returns:
+        A function of the same to logits and gradient, traced once.
+    """
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def run(alphas, *codes):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(alphas)
-            logits = function(alphas)
+            logits = function(alphas, *codes)
             loss = tf.reduce_sum(logits**2)
         return logits, tape.gradient(loss, alphas)
 
-    return [t.numpy() for t in run(tf.constant(alphas))]
+    return lambda *args: [t.numpy() for t in run(*map(tf.constant, args))]
 
 
 def test_the_gradient_of_two_paths_is_the_formula_on_a_toy_block():
@@ -202,52 +209,52 @@ def test_the_gradient_of_two_paths_is_the_formula_on_a_toy_block():
     )
 
 
-@pytest.mark.parametrize(
-    "active, other", [((0, 1, 2), (1, 0, 0)), ((3, 0, 1), (2, 2, 2))]
-)
-def test_two_paths_give_the_published_gradient(net, active, other):
-    x = images()
-    rng = np.random.default_rng(1)
-    alphas = (rng.normal(size=net.mask.shape) * net.mask).astype("float32")
-    pair = np.stack([active, other], 1)
+def random_alphas(net, seed):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=net.mask.shape) * net.mask).astype("float32")
 
-    def two_paths(alphas):
-        shares = tf.nn.softmax(tf.gather(alphas, pair, batch_dims=1))
-        return net.two_paths(
-            tf.constant(x), tf.constant(active), tf.constant(other), shares
-        )
 
-    logits, gradient = alpha_gradient(net, alphas, two_paths)
-    np.testing.assert_allclose(
-        logits, logits_of(net, active, x), rtol=1e-5, atol=1e-5
-    )
-    expected = np.zeros(alphas.shape)
-    for place, (g, row) in enumerate(
-        zip(gains(net, active, x, pair), pair, strict=True)
-    ):
-        q = softmax(alphas[place, row].astype(np.float64))
-        # dL/dalpha_i = sum_k g_k q_k (delta_ik - q_i), section 6.3.
-        for i in range(2):
-            expected[place, row[i]] = sum(
-                g[k] * q[k] * ((i == k) - q[i]) for k in range(2)
-            )
+def assert_same_gradient(found, expected):
     scale = np.abs(expected).max()
     np.testing.assert_allclose(
-        gradient / scale, expected / scale, rtol=0, atol=1e-5
+        found / scale, expected / scale, rtol=0, atol=1e-5
     )
+
+
+def test_two_paths_give_the_published_gradient(net):
+    x, alphas = images(), random_alphas(net, 1)
+
+    def two_paths(alphas, active, other):
+        pair = tf.stack([active, other], 1)
+        shares = tf.nn.softmax(tf.gather(alphas, pair, batch_dims=1))
+        return net.two_paths(tf.constant(x), active, other, shares)
+
+    traced = alpha_gradient(two_paths)
+    for active, other in (((0, 1, 2), (1, 0, 0)), ((3, 0, 1), (2, 2, 2))):
+        logits, gradient = traced(alphas, active, other)
+        np.testing.assert_allclose(
+            logits, logits_of(net, active, x), rtol=1e-5, atol=1e-5
+        )
+        pair, expected = np.stack([active, other], 1), np.zeros(alphas.shape)
+        for place, (g, row) in enumerate(
+            zip(gains(net, active, x, pair), pair, strict=True)
+        ):
+            q = softmax(alphas[place, row].astype(np.float64))
+            # dL/dalpha_i = sum_k g_k q_k (delta_ik - q_i), section 6.3.
+            for i in range(2):
+                expected[place, row[i]] = sum(
+                    g[k] * q[k] * ((i == k) - q[i]) for k in range(2)
+                )
+        assert_same_gradient(gradient, expected)
 
 
 def test_all_paths_give_the_gradient_of_every_candidate(net):
-    x, codes = images(), (1, 0, 2)
-    rng = np.random.default_rng(2)
-    alphas = (rng.normal(size=net.mask.shape) * net.mask).astype("float32")
-
-    def all_paths(alphas):
-        return net.all_paths(
-            tf.constant(x), tf.constant(codes), net.probabilities(alphas)
+    x, codes, alphas = images(), (1, 0, 2), random_alphas(net, 2)
+    logits, gradient = alpha_gradient(
+        lambda alphas, codes: net.all_paths(
+            tf.constant(x), codes, net.probabilities(alphas)
         )
-
-    logits, gradient = alpha_gradient(net, alphas, all_paths)
+    )(alphas, codes)
     np.testing.assert_allclose(
         logits, logits_of(net, codes, x), rtol=1e-5, atol=1e-5
     )
@@ -256,7 +263,4 @@ def test_all_paths_give_the_gradient_of_every_candidate(net):
     for place, g in enumerate(gains(net, codes, x, every)):
         p = softmax(alphas[place, : len(g)].astype(np.float64))
         expected[place, : len(g)] = p * (g - (p * g).sum())
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(
-        gradient / scale, expected / scale, rtol=0, atol=1e-5
-    )
+    assert_same_gradient(gradient, expected)
