@@ -4,7 +4,7 @@
         FOLDER densenas_a nasbench201_0 MobileNetV3Small
 
 Started by `side_by_side.py`, once for each of two checkouts: it uses only what
-both of them have. The same network has the same weights in both. A file that
+both of them have. The same network has the same weights in both, and statistics of noise. A file that
 is there stays, so that a run that was killed goes on.
 """
 
@@ -56,6 +56,23 @@ def dtypes_of(name: str) -> tuple[str, ...]:
     return ("int8",) if name.startswith(CELLS) else ("float32", "int8")
 
 
+def settle(model: Any, images: np.ndarray) -> None:
+    """Gives the normalisations the statistics of some images.
+
+    Untrained ones let activations vanish, and a delegate refuses scales that
+    are no network's.
+    """
+    import keras
+
+    norms = [
+        layer for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    for layer in norms:
+        layer.momentum = 0.0
+    model(images, training=True)
+
+
 def write(name: str, folder: pathlib.Path) -> None:
     """Writes the files of a network that are not there."""
     from tfnas import export
@@ -69,6 +86,7 @@ def write(name: str, folder: pathlib.Path) -> None:
     start, model = time.monotonic(), build(name)
     rng = np.random.default_rng(0)
     images = rng.standard_normal((_IMAGES, *model.input_shape[1:]), np.float32)
+    settle(model, images)
     for dtype, path in left.items():
         content = export.to_tflite(model, _QUANTIZE[dtype], images)
         artifacts.write_bytes(path, content)
