@@ -25,6 +25,16 @@ def random_weights(arch, seed=0):
     """Returns such a network of any architecture for 32 px."""
     keras.utils.set_random_seed(seed)
     model = derive.build_model(arch)
+    as_after_training(model, seed)
+    size = model.input_shape[1]
+    images = coloured_images(100, seed=1, size=size)
+    mean = np.mean(model(images, training=False), axis=0)
+    model.layers[-1].bias.assign_sub(mean)
+    return model
+
+
+def as_after_training(model, seed=0):
+    """Gives batch norms scales, offsets and statistics of their own."""
     rng = RNG(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -33,11 +43,21 @@ def random_weights(arch, seed=0):
             layer.beta.assign(rng.normal(0, 0.2, shape))
             layer.moving_mean.assign(rng.normal(0, 0.2, shape))
             layer.moving_variance.assign(rng.uniform(0.8, 1.6, shape))
-    size = model.input_shape[1]
-    images = coloured_images(100, seed=1, size=size)
-    mean = np.mean(model(images, training=False), axis=0)
-    model.layers[-1].bias.assign_sub(mean)
-    return model
+
+
+def with_rounded_kernels(model):
+    """Returns a float model whose kernels have 255 levels a channel."""
+    rounded = keras.models.clone_model(model)
+    rounded.set_weights(model.get_weights())
+    for layer in rounded.layers:
+        if hasattr(layer, "kernel"):
+            kernel = layer.kernel.numpy()
+            axes = tuple(range(kernel.ndim - 1))
+            if isinstance(layer, keras.layers.DepthwiseConv2D):
+                axes = (0, 1)
+            scale = np.abs(kernel).max(axes, keepdims=True) / 127
+            layer.kernel.assign(np.round(kernel / scale) * scale)
+    return rounded
 
 
 def coloured_images(n, seed, size=32):

@@ -9,6 +9,7 @@ import pytest
 
 from tests.export.networks import coloured_images
 from tests.export.networks import random_network
+from tests.export.networks import with_rounded_kernels
 from tfnas import export
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
@@ -135,25 +136,12 @@ def test_int8_with_float_ends_gives_the_same_logits(resnet):
         export.require_int8(blob)
 
 
-def _with_rounded_kernels(model):
-    """Returns a float model whose kernels have 255 levels a channel."""
-    rounded = keras.models.clone_model(model)
-    rounded.set_weights(model.get_weights())
-    for layer in rounded.layers:
-        if hasattr(layer, "kernel"):
-            kernel = layer.kernel.numpy()
-            axes = tuple(range(kernel.ndim - 1))
-            scale = np.abs(kernel).max(axes) / 127
-            layer.kernel.assign(np.round(kernel / scale) * scale)
-    return rounded
-
-
 def test_int16_activations_lose_what_the_weights_lose_and_no_more(resnet):
     blob = export.to_tflite(resnet.model, "int16x8", CALIBRATION)
     export.require_integers(blob, "int16")
     logits = export.TFLiteClassifier(blob).predict(IMAGES)
     lost = np.abs(logits - resnet.model(IMAGES, training=False)).mean()
-    rounded = _with_rounded_kernels(resnet.model)(IMAGES, training=False)
+    rounded = with_rounded_kernels(resnet.model)(IMAGES, training=False)
     assert np.abs(logits - rounded).mean() < 0.1 * lost
     assert lost < export.parity(resnet.model, resnet.int8, IMAGES).mean_abs
 

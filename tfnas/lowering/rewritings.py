@@ -95,11 +95,11 @@ XNNPACK: dict[str, Rewriting] = {
     "layer_norm": Rewriting(
         "squared difference, as in a layer normalisation",
         "product of the difference with itself",
-        _INTEGERS, 1.5, 6.0,
+        _INTEGERS, None, 6.0,
     ),
     "prelu": Rewriting(
         "PReLU with slopes of at most 1",
-        "maximum of x and slope * x",
+        "slope * x + relu((1 - slope) * x)",
         _INTEGERS, None, 25.0,
     ),
     "abs": Rewriting(

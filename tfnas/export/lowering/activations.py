@@ -170,17 +170,24 @@ def _alone(graph: Editing, ref: str, end: str, user: Any) -> bool:
 
 
 def prelu(graph: Editing) -> int:
-    """Writes `max(x, a * x)` for slopes of at most 1."""
+    """Writes `a * x + relu((1 - a) * x)` for slopes of at most 1."""
     count = 0
     for node in graph.of_kind("AddV2", "Add"):
         found = _prelu_of(graph, node)
         if found is None or (found[1] > 1).any():
             continue
         x, slopes = found
-        values = graph.constant(f"{node.name}/slopes", slopes)
-        sloped = graph.add(f"{node.name}/sloped", "Mul", [x, values])
-        graph.become(node, "Maximum", [x, sloped])
         count += 1
+        if not slopes.any():  # as before training; 0 has no scale
+            graph.become(node, "Relu", [x])
+            continue
+        name = node.name
+        below = graph.constant(f"{name}/slopes", slopes)
+        above = graph.constant(f"{name}/rest", 1 - slopes)
+        sloped = graph.add(f"{name}/sloped", "Mul", [x, below])
+        rest = graph.add(f"{name}/above", "Mul", [x, above])
+        clipped = graph.add(f"{name}/clipped", "Relu", [rest])
+        graph.become(node, "AddV2", [sloped, clipped])
     return count
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfnas.export.lowering.cutting import cut
 from tfnas.export.lowering.editing import Editing
 from tfnas.export.lowering.folding import Folded
 from tfnas.export.lowering.folding import fold
@@ -99,10 +100,11 @@ def _spread(graph: Editing, node: Any, image: str) -> tuple | None:
         return None
     source, *given = graph.inputs(before)
     back = graph.inputs(after)[1:]
-    values = [graph.value(ref) for ref in (*given, *back)]
-    if any(value is None for value in values):
+    block, pads, same_block, crops = (
+        graph.value(ref) for ref in (*given, *back)
+    )
+    if block is None or pads is None or same_block is None or crops is None:
         return None
-    block, pads, same_block, crops = values
     if block.shape != (2,) or (block != same_block).any():
         return None
     net = pads - crops
@@ -144,19 +146,9 @@ def _over_rows(graph: Editing, conv: Depthwise, folded: Folded) -> None:
     kernel = (conv.kernel[..., 0] * folded.scale)[..., None]
     total, parts = "", _parts(graph, conv)
     for i, (first, rows_in, start, taken) in enumerate(parts):
-        sliced = graph.add(
-            f"{name}/rows_{i}", "Slice",
-            [
-                image,
-                graph.constant(
-                    f"{name}/rows_{i}/begin", np.int32([0, start, 0, 0])
-                ),
-                graph.constant(
-                    f"{name}/rows_{i}/size",
-                    np.int32([shape[0], taken, padded, shape[3]]),
-                ),
-            ],
-            Index=tf.int32,
+        sliced = cut(
+            graph, f"{name}/rows_{i}", image, [0, start, 0, 0],
+            [shape[0], taken, padded, shape[3]],
         )
         alone = len(parts) == 1 and folded.bias is None
         part = convolve(
@@ -174,8 +166,10 @@ def _over_rows(graph: Editing, conv: Depthwise, folded: Folded) -> None:
             total = part
 
 
-def _parts(graph: Editing, conv: Depthwise) -> list[tuple[int, ...]]:
-    """Returns the parts of a kernel that see more than zeros.
+def _parts(graph: Editing, conv: Depthwise) -> list[tuple[int, int, int, int]]:
+    """Returns the parts of a kernel that see and hold more than zeros.
+
+    What is always 0 has no range to calibrate.
 
     Returns:
         Of each its first row and their number, and the same of the rows that
@@ -195,7 +189,8 @@ def _parts(graph: Editing, conv: Depthwise) -> list[tuple[int, ...]]:
         start = first * conv.dilation[0]
         taken = (out[1] - 1) * conv.stride[0]
         taken += (count - 1) * conv.dilation[0] + 1
-        if start < size - bottom and start + taken > top:
+        seen = start < size - bottom and start + taken > top
+        if seen and conv.kernel[first:first + count].any():
             parts.append((first, count, start, taken))
     return parts
 
@@ -207,7 +202,7 @@ def _padded(graph: Editing, name: str, conv: Depthwise) -> tuple[int, str]:
     columns = shape[2] + sum(conv.pads[1])
     if not any(map(any, conv.pads)):
         return columns, conv.image
-    amounts = np.int32([(0, 0), *conv.pads, (0, 0)])
+    amounts = np.array([(0, 0), *conv.pads, (0, 0)], np.int32)
     pads = graph.constant(f"{name}/pads", amounts)
     padded = graph.add(
         f"{name}/padded", "Pad", [conv.image, pads], Tpaddings=tf.int32
@@ -292,7 +287,7 @@ def whole_map(graph: Editing) -> int:
         kernel = conv.kernel[..., 0] * folded.scale * (height * width)
         weights = graph.constant(f"{name}/kernel", kernel[None])
         product = graph.add(f"{name}/product", "Mul", [conv.image, weights])
-        axes = graph.constant(f"{name}/axes", np.int32([1, 2]))
+        axes = graph.constant(f"{name}/axes", np.array([1, 2], np.int32))
         mean = {"keep_dims": True, "Tidx": tf.int32}
         if folded.bias is None:
             graph.become(folded.last, "Mean", [product, axes], **mean)
@@ -319,7 +314,7 @@ def multiplier(graph: Editing) -> int:
         if not _reorder(graph, conv.last, order):
             continue
         name, node = conv.last.name, conv.last
-        axis = graph.constant(f"{name}/axis", np.int32(3))
+        axis = graph.constant(f"{name}/axis", np.array(3, np.int32))
         wide = graph.add(
             f"{name}/wide", "ConcatV2", [*[conv.image] * times, axis],
             N=times, Tidx=tf.int32,
@@ -354,9 +349,9 @@ def _reorder(graph: Editing, node: Any, order: np.ndarray) -> bool:
             if kernel is None or kernel.shape[2] != order.size:
                 return False
             changes.append((after, 1, kernel[:, :, order]))
-            for user, place, values in changes:
+            for user, place, ordered in changes:
                 name = f"{user.name}/ordered"
-                user.input[place] = graph.constant(name, values)
+                user.input[place] = graph.constant(name, ordered)
             return True
         if after.op in ("Mul", "AddV2", "Add", "Sub", "BiasAdd", "RealDiv"):
             place = int(refs[0] == node.name)
@@ -364,8 +359,7 @@ def _reorder(graph: Editing, node: Any, order: np.ndarray) -> bool:
             values = per_channel(value, order.size)
             if values is None:
                 return False
-            ordered = values[order].astype(np.float32)
-            changes.append((after, place, ordered))
+            changes.append((after, place, values[order].astype(np.float32)))
         elif after.op not in _UNARY:
             return False
         node = after

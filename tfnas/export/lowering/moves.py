@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfnas.export.lowering.cutting import cut
 from tfnas.export.lowering.editing import Editing
 from tfnas.export.lowering.folding import fold
 from tfnas.export.lowering.pools import pick
@@ -47,9 +48,9 @@ def strided_slice(graph: Editing) -> int:
     count = 0
     for node in graph.of_kind(*_SLICES):
         taken = _ranges(graph, node)
-        if taken is None or not all(taken):
-            continue
         shape = graph.shape(graph.inputs(node)[0])
+        if taken is None or shape is None or not all(taken):
+            continue
         steps = [axis.step for axis in taken]
         if max(steps[1:3]) == 1 or steps[0] != 1 or steps[3] != 1:
             continue
@@ -68,21 +69,6 @@ def strided_slice(graph: Editing) -> int:
         pick(graph, node, image, (steps[1], steps[2]), shape[3])
         count += 1
     return count
-
-
-def cut(
-    graph: Editing, name: str, image: str, begin: list[int], size: list[int]
-) -> str:
-    """Adds a slice without steps and returns its tensor."""
-    return graph.add(
-        name, "Slice",
-        [
-            image,
-            graph.constant(f"{name}/begin", np.int32(begin)),
-            graph.constant(f"{name}/size", np.int32(size)),
-        ],
-        Index=tf.int32,
-    )
 
 
 def patches(graph: Editing) -> int:
@@ -160,7 +146,7 @@ def join(
     graph: Editing, name: str, parts: list[str], axis: int, node: Any = None
 ) -> str:
     """Joins tensors, in a new node or in one that is rewritten."""
-    where = graph.constant(f"{name}/axis", np.int32(axis))
+    where = graph.constant(f"{name}/axis", np.array(axis, np.int32))
     attrs = {"N": len(parts), "Tidx": tf.int32}
     if node is None:
         return graph.add(name, "ConcatV2", [*parts, where], **attrs)

@@ -46,7 +46,7 @@ def halving(graph: Editing) -> int:
         size, stride, _, shape, _ = found
         if size != (2, 2) or stride != (2, 2) or shape[1] % 2 or shape[2] % 2:
             continue
-        half = np.int32([shape[1] // 2, shape[2] // 2])
+        half = np.array([shape[1] // 2, shape[2] // 2], np.int32)
         graph.become(
             node, "ResizeBilinear",
             [*graph.inputs(node), graph.constant(f"{node.name}/size", half)],
@@ -63,7 +63,8 @@ def pixels(graph: Editing) -> int:
         found = _window(graph, node)
         if found is None or found[0] != (1, 1):
             continue
-        pick(graph, node, *graph.inputs(node), found[1], found[3][3])
+        (image,) = graph.inputs(node)
+        pick(graph, node, image, found[1], found[3][3])
         count += 1
     return count
 

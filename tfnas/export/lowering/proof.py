@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfnas.errors import ExportError
 from tfnas.export.file_tensors import FileTensors
 from tfnas.export.reference import full_precision
 from tfnas.export.runtime import delegate_fault
@@ -35,7 +36,7 @@ def doubt(
     by that of the float answers, over up to 8 batches. In float32 it may be
     1e-4. In the other types rounding has a part in it: up to 0.1 it is taken;
     only above is the plain file made too, and the error may be 1.5 times that
-    one's.
+    one's, or anything where there is none.
 
     Args:
         blob: Content of the lowered file.
@@ -58,8 +59,8 @@ def doubt(
         return None  # noise that the model has no answer to shows nothing
     try:
         error = _error(blob, traced, chosen, expected)
-    except (RuntimeError, ValueError) as fault:
-        return f"the lowered file does not run: {reason_of(fault)}"
+    except (RuntimeError, ValueError) as failure:
+        return f"the lowered file does not run: {reason_of(failure)}"
     if not np.isfinite(error):
         return "the lowered file gives numbers that are not finite"
     if quantize == "none":
@@ -71,7 +72,10 @@ def doubt(
         )
     if error <= _FINE:
         return None
-    other = _error(plain(), traced, chosen, expected)
+    try:
+        other = _error(plain(), traced, chosen, expected)
+    except ExportError:
+        return None  # only the lowering makes such a file possible
     if error <= _WORSE * other:
         return None
     return (
@@ -82,7 +86,7 @@ def doubt(
 
 def _some(batches: list[np.ndarray]) -> list[np.ndarray]:
     step = max(1, len(batches) // _BATCHES)
-    return [np.float32(batch) for batch in batches[::step][:_BATCHES]]
+    return [batch.astype(np.float32) for batch in batches[::step][:_BATCHES]]
 
 
 def _noise(traced: Any) -> list[np.ndarray]:
