@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tfnas.errors import ConfigError
+
 SHAPE = (28, 28, 96)
 WHOLE = (7, 7, 960)  # a map that one window covers
 
@@ -21,13 +23,23 @@ def patterns() -> dict[str, tuple[tuple[int, ...], Callable[[Any], Any]]]:
         "lone_relu": (SHAPE, layers.ReLU()),
         "average_pool": (SHAPE, layers.AveragePooling2D(3, 1, "same")),
         "halving_pool": (SHAPE, layers.AveragePooling2D(2)),
+        "grouped": (
+            SHAPE, layers.Conv2D(96, 7, padding="same", groups=96)
+        ),
+        "pixel_pool": (SHAPE, layers.AveragePooling2D(1, 2)),
+        "depthwise_map": (WHOLE, layers.DepthwiseConv2D(7)),
         "depth_multiplier": (
             SHAPE,
-            layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2),
+            keras.Sequential(
+                [
+                    layers.DepthwiseConv2D(
+                        3, padding="same", depth_multiplier=2
+                    ),
+                    layers.Conv2D(96, 1),
+                ]
+            ),
         ),
-        "whole_map": (WHOLE, layers.DepthwiseConv2D(7)),
         "layer_norm": (SHAPE, layers.LayerNormalization()),
-        "gelu": (SHAPE, layers.Activation("gelu")),
         "prelu": (
             SHAPE,
             layers.PReLU(
@@ -37,6 +49,12 @@ def patterns() -> dict[str, tuple[tuple[int, ...], Callable[[Any], Any]]]:
         ),
         "abs": (SHAPE, ops.abs),
         "strided_slice": (SHAPE, lambda x: x[:, ::2, ::2]),
+        "patches": (
+            SHAPE,
+            lambda x: ops.concatenate(
+                [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], axis=-1
+            ),
+        ),
         "reflect_pad": (
             SHAPE,
             lambda x: ops.pad(
@@ -49,11 +67,20 @@ def patterns() -> dict[str, tuple[tuple[int, ...], Callable[[Any], Any]]]:
 
 
 def single(name: str) -> Any:
-    """Returns the model of one operator, of batch 1, with random weights."""
+    """Returns the model of one operator, of batch 1, with random weights.
+
+    Raises:
+        ConfigError: when there is none for a rewriting.
+    """
     import keras
 
     keras.utils.set_random_seed(0)
-    shape, layer = patterns()[name]
+    known = patterns()
+    if name not in known:
+        raise ConfigError(
+            f"Expected an operator for each rewriting. Received: {name}"
+        )
+    shape, layer = known[name]
     image = keras.Input(shape, batch_size=1)
     return keras.Model(image, layer(image))
 
