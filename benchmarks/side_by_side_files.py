@@ -4,8 +4,8 @@
         FOLDER densenas_a nasbench201_0 MobileNetV3Small
 
 Started by `side_by_side.py`, once for each of two checkouts: it uses only what
-both of them have. The same network has the same weights in both, and statistics of noise. A file that
-is there stays, so that a run that was killed goes on.
+both of them have. The same network has the same weights in both, and statistics
+of noise. A file that is there stays, so that a run that was killed goes on.
 """
 
 from __future__ import annotations
