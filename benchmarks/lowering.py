@@ -40,6 +40,7 @@ from benchmarks import lowering_nets as nets
 from benchmarks.journal import Journal
 from tflite_bench import stats
 from tflite_bench.device import HostDevice
+from tflite_bench.interpreter import Model
 from tfnas import artifacts
 from tfnas import cli
 from tfnas.lowering import rewritings
@@ -149,21 +150,22 @@ class Judge:
     def _file(
         self, name: str, quantize: str, lower: str, only: str | None
     ) -> dict[str, Any]:
-        from tflite_bench.interpreter import Model
         from tfnas import export
+        from tfnas.export import tflite
 
         images = self.dataset.train.representative(_CALIBRATION_IMAGES, 0)
         with alone(only) if only else contextlib.nullcontext():
-            blob = export.to_tflite(self.model, quantize, images, lower=lower)
+            made = tflite.convert(self.model, quantize, images, lower=lower)
         path = self.folder / f"{name}.tflite"
-        artifacts.write_bytes(path, blob)
+        artifacts.write_bytes(path, made.blob)
         tests, labels = self.dataset.test.arrays()
-        scores = export.TFLiteClassifier(blob).predict(tests)
+        scores = export.TFLiteClassifier(made.blob).predict(tests)
         right = np.argmax(scores, axis=-1) == labels
         artifacts.write_npz(self.folder / f"{name}.npz", right=right)
         return {
             "accuracy_percent": round(100 * float(right.mean()), 3),
             "pieces": Model(path).delegate_nodes,
+            "lowering": made.lowering,
         }
 
     def drop(self, before: str, after: str) -> dict[str, float]:
@@ -197,7 +199,9 @@ class Judge:
             if kind not in ("float", "plain"):
                 rows[kind]["drop_from_plain"] = self.drop("plain", kind)
         speed = self.journal.unit(
-            f"{self.title}_speed", lambda: self.times("plain", *kinds)
+            f"{self.title}_speed", lambda: self.times(
+                "plain", *(kind for kind in kinds if kind != "plain")
+            )
         )
         for kind, faster in speed.items():
             rows[kind]["times_faster_than_plain"] = faster
@@ -240,8 +244,9 @@ def small(folder: pathlib.Path, journal: Journal) -> dict[str, Any]:
     judge = Judge("small", export.load_keras(path), dataset, folder, journal)
     used = {
         name: ("int8", "xnnpack", name)
-        for name in rewritings.XNNPACK
-        if rewritings.applies(name, "int8", "xnnpack")
+        for name in judge.file("lowered", *BASE["lowered"])["lowering"][
+            "applied"
+        ]
     }
     return {
         "images": len(dataset.test), "training": training,
