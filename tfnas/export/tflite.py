@@ -198,8 +198,12 @@ def _convert(traced: Any, kind: _Kind, backend: str) -> Conversion:
             },
         )
 
-    with quiet():
-        lowered, applied = lower_for(traced, kind.dtype, backend)
+    try:
+        with quiet():
+            lowered, applied = lower_for(traced, kind.dtype, backend)
+    except Exception as error:  # a graph of operators not met before
+        reason = tracing.reason_of(error)
+        return conversion(_write(traced, kind), {}, reason)
     if not applied:
         return conversion(_write(traced, kind), applied)
     plain = functools.cache(lambda: _write(traced, kind))

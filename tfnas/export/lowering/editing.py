@@ -239,8 +239,10 @@ def _constants(graph: Any, nodes: dict[str, Any]) -> dict[str, np.ndarray]:
     fixed: set[str] = set()
     for op in graph.get_operations():
         computed = op.inputs and not op.control_inputs
+        numbers = all(tensor.dtype.is_numpy_compatible for tensor in op.outputs)
         if op.type == "Const" or (
             computed
+            and numbers
             and not op.op_def.is_stateful
             and all(tensor.op.name in fixed for tensor in op.inputs)
         ):
