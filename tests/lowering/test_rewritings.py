@@ -58,6 +58,26 @@ def test_dilated_kernels_take_rows_apart():
     assert heights == [24, 24, 20]  # 20 rows of output, 2 between taps
 
 
+def test_rows_that_see_only_the_border_are_left_out():
+    graph = Graph((2, 2, 8))
+    graph.depthwise("input", "dw", 7)
+    codes = _codes(graph)
+    assert codes.count(("SLICE", None)) == 2  # the last row sees no image
+    graph = Graph((4, 4, 8))
+    graph.depthwise("input", "dw", 7, 2)  # padded by a layer before
+    found = networks.graph_operators([graph], "int8", "xnnpack")
+    begins = [op.inputs[1].numbers[1] for op in found if op.code == "SLICE"]
+    assert begins == [0, 3, 6]
+
+
+def test_a_pool_before_a_join_has_a_scale_of_its_own():
+    graph = Graph((8, 8, 8))
+    half = graph.avg_pool("input", "pool", 2, 2, "valid")
+    assert _codes(graph) == [("RESIZE_BILINEAR", None)]
+    graph.concat([half, graph.conv("input", "conv", 8, 3, 2)], "join")
+    assert ("DEPTHWISE_CONV_2D", None) in _codes(graph)
+
+
 def test_a_lone_activation_is_a_pool_in_int8_only():
     graph = Graph((8, 8, 8))
     graph.act("input", "act", "relu")

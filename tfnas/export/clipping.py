@@ -34,7 +34,6 @@ _TYPES = {
     if not name.startswith("_")
 }
 _ACTS = schema.ActivationFunctionType
-_HALVING = (2, 2, 2, 2)  # is not written with a range of its own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,8 +176,6 @@ def _is_mended(graph: FileGraph, op: Any) -> bool:
         return False
     told = _options(op)
     window = (told.filterHeight, told.filterWidth)
-    if (*window, told.strideH, told.strideW) == _HALVING:
-        return False
     return window[0] * window[1] <= MAX_TAPS
 
 

@@ -31,13 +31,34 @@ def rewrite(
         backend: One of `rewritings.BACKENDS`.
     """
     rewritten: list[Step] = []
+    joined = _joined(steps)
+    rows = {s.output: s.node.attrs for s in steps if s.node.kind == "pad"}
     for step in steps:
         name = _rewriting(step, shapes)
+        if name == "halving_pool" and step.output in joined:
+            name = "average_pool"
         if name and rewritings.applies(name, dtype, backend):
-            rewritten += _WRITINGS[name](step, shapes)
+            if name == "depthwise_rows":
+                before = rows.get(step.node.inputs[0], {}).get("amount", 0)
+                rewritten += _depthwise_rows(step, shapes, before)
+            else:
+                rewritten += _WRITINGS[name](step, shapes)
         else:
             rewritten.append(step)
     return _fold_sixths(rewritten)
+
+
+def _joined(found: Sequence[Step]) -> set[str]:
+    """Returns the tensors that a concatenation takes as they are.
+
+    A resize would hand its scale on to what it halves, and clip that.
+    """
+    names: set[str] = set()
+    for step in reversed(found):
+        moves = step.node.kind in ("pad", "max_pool") and step.output in names
+        if step.node.kind == "concat" or moves:
+            names.update(step.node.inputs)
+    return names
 
 
 def _fold_sixths(found: Sequence[Step]) -> list[Step]:
@@ -52,11 +73,11 @@ def _fold_sixths(found: Sequence[Step]) -> list[Step]:
 
     def weighted(name: str) -> bool:
         after = takers.get(name, [])
-        if len(after) != 1:
-            return False
-        if after[0].node.kind == "flatten":
-            return weighted(after[0].output)
-        return after[0].node.kind in ("conv", "depthwise", "dense")
+        return bool(after) and all(
+            weighted(step.output) if step.node.kind == "flatten"
+            else step.node.kind in ("conv", "depthwise", "dense")
+            for step in after
+        )
 
     kept: list[Step] = []
     for step in found:
@@ -116,13 +137,15 @@ def _pads(size: int, out: int, stride: int, span: int) -> tuple[int, int]:
 
 
 def _depthwise_rows(
-    step: Step, shapes: dict[str, Shape]
+    step: Step, shapes: dict[str, Shape], before: int
 ) -> Iterator[Step]:
+    """Yields the steps of a large kernel; `before` rows are padded already."""
     a, source = step.node.attrs, step.node.inputs[0]
     maker = _Maker(step, shapes)
     k, stride, dilation = a["kernel"], a["stride"], a["dilation"]
     out = shapes[step.output]
     span = (k - 1) * dilation + 1
+    top = bottom = before
     if a["padding"] == "same":
         pads = [
             _pads(size, n, stride, span)
@@ -131,6 +154,7 @@ def _depthwise_rows(
         height, width = (
             n + sum(p) for n, p in zip(shapes[source], pads, strict=False)
         )
+        top, bottom = top + pads[0][0], bottom + pads[0][1]
         if any(map(sum, pads)):
             padded = maker.make(
                 "pad", "padded", (source,), (height, width, out[-1]),
@@ -139,18 +163,24 @@ def _depthwise_rows(
             yield padded
             source = padded.output
     total = ""
-    parts = rewritings.row_parts(k, k)
-    for i, (first, count) in enumerate(parts):
+    size = shapes[source][0]
+    parts = []
+    for first, count in rewritings.row_parts(k, k):
         rows = (out[0] - 1) * stride + (count - 1) * dilation + 1
+        start = first * dilation
+        # A part that sees nothing but the border is always 0.
+        if start < size - bottom and start + rows > top:
+            parts.append((start, count, rows))
+    for i, (start, count, rows) in enumerate(parts):
         cut = maker.make(
             "rows", f"rows{i}", (source,), (rows, *shapes[source][1:]),
-            first=first * dilation,
+            first=start,
         )
         yield cut
         part = maker.make(
             "depthwise", f"part{i}", (cut.output,), out,
-            kernel=(count, k), stride=stride, padding="valid",
-            dilation=dilation, bias=a["bias"],
+            last=len(parts) == 1, kernel=(count, k), stride=stride,
+            padding="valid", dilation=dilation, bias=a["bias"],
         )
         part.shift = 0.0 if i else step.shift
         yield part
@@ -215,7 +245,6 @@ def _halving_pool(step: Step, shapes: dict[str, Shape]) -> Iterator[Step]:
 
 
 _WRITINGS = {
-    "depthwise_rows": _depthwise_rows,
     "hard_swish": _hard_swish,
     "lone_relu": _lone_relu,
     "average_pool": _average_pool,

@@ -17,6 +17,7 @@ _TAKE_ACTIVATION = (
     "Conv2D", "DepthwiseConv2dNative", "BiasAdd", "AddV2", "Add", "Mul", "Sub",
     "MatMul", "MaxPool", "AvgPool", "RealDiv",
 )
+_MOVERS = ("MaxPool", "Pad")  # what they give has the scale of what they take
 _CLIPS = ("Relu", "Relu6")
 
 
@@ -37,7 +38,11 @@ def _window(graph: Editing, node: Any) -> tuple | None:
 
 
 def halving(graph: Editing) -> int:
-    """Writes averages of 2x2 as a bilinear resize to half the size."""
+    """Writes averages of 2x2 as a bilinear resize to half the size.
+
+    Not before a concatenation: a resize hands the scale of that on to what it
+    halves, and clips it.
+    """
     count = 0
     for node in graph.of_kind("AvgPool"):
         found = _window(graph, node)
@@ -45,6 +50,8 @@ def halving(graph: Editing) -> int:
             continue
         size, stride, _, shape, _ = found
         if size != (2, 2) or stride != (2, 2) or shape[1] % 2 or shape[2] % 2:
+            continue
+        if _is_joined(graph, node):
             continue
         half = np.array([shape[1] // 2, shape[2] // 2], np.int32)
         graph.become(
@@ -54,6 +61,15 @@ def halving(graph: Editing) -> int:
         )
         count += 1
     return count
+
+
+def _is_joined(graph: Editing, node: Any) -> bool:
+    """Says whether a concatenation takes what a node gives as it is."""
+    return any(
+        user.op == "ConcatV2"
+        or (user.op in _MOVERS and _is_joined(graph, user))
+        for user in graph.users(node)
+    )
 
 
 def pixels(graph: Editing) -> int:
