@@ -25,7 +25,6 @@ QUICK = {
     "densenas_resnet@32": {"shapes"},
     "mobilenetv3@32": {"endpoints", "int8"},
     "autoshrink_cnn@32": {"gradient"},
-    "autospace@32": {"gradient"},
     "autospace_proxyless@32": {"gradient"},
     "nasbench201": {"shapes"},
 }
