@@ -386,8 +386,8 @@ def test_classes_are_matched_by_name(
     [
         ("coal,fog,frost", "the model lacks snow; the data lack frost"),
         ("coal,fog", "2 labels"),
-        ("coal,fog,snow,ice", "4 labels"),
-        ("coal,coal,snow", "lacks fog"),
+        pytest.param("coal,fog,snow,ice", "4 labels", marks=pytest.mark.slow),
+        pytest.param("coal,coal,snow", "lacks fog", marks=pytest.mark.slow),
     ],
 )
 def test_other_classes_are_refused_in_one_line(
