@@ -58,10 +58,7 @@ OURS = (
     "ase_nas", "autospace_340m", "densenas_a", "shrink_cnn_a", "shrink_cnn_b",
 )
 SIDE = 64  # of the images of `OURS`
-QUICK = (
-    "nested", "shared", "several_outputs", "grey", "oblong",
-    "densenas_mbv2@32",
-)
+QUICK = ("nested", "several_outputs", "grey")
 # Networks that no data are for, and what is said then.
 UNJUDGED = {
     "shared": "Received: channels=8", "list_of_outputs": "classes=588",
