@@ -1,5 +1,6 @@
 """What is trained for int8 is what the int8 file computes."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -37,6 +38,11 @@ def small():
     return networks.random_weights(networks.SMALL, seed=1)
 
 
+@pytest.fixture(scope="module")
+def tuned_small(digits, small):
+    return qat.quantize_aware(small, networks.SMALL, digits, SETTINGS)
+
+
 def _kernels(model):
     """Returns the kernels of a model by the class of their layer."""
     found = {}
@@ -72,19 +78,23 @@ def test_training_moves_the_weights_and_keeps_the_statistics(all_kinds):
             assert same == variable.name.startswith("moving"), variable.path
 
 
-def test_same_seed_gives_the_same_weights(digits, small):
-    weights = []
-    for seed in (0, 0, 1):
-        settings = qat.FineTuning(epochs=1, batch_size=16, seed=seed)
-        tuned = qat.quantize_aware(small, networks.SMALL, digits, settings)
-        kernels = [w.numpy().ravel() for w in tuned.trainable_weights]
-        weights.append(np.concatenate(kernels))
+def test_same_seed_gives_the_same_weights(digits, small, tuned_small):
+    tuned = [tuned_small]
+    for seed in (SETTINGS.seed, SETTINGS.seed + 1):
+        settings = dataclasses.replace(SETTINGS, seed=seed)
+        tuned.append(
+            qat.quantize_aware(small, networks.SMALL, digits, settings)
+        )
+    weights = [
+        np.concatenate([w.numpy().ravel() for w in one.trainable_weights])
+        for one in tuned
+    ]
     np.testing.assert_array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[0], weights[2])
 
 
-def test_file_may_take_and_give_floats(digits, small):
-    tuned = qat.quantize_aware(small, networks.SMALL, digits, SETTINGS)
+def test_file_may_take_and_give_floats(tuned_small):
+    tuned = tuned_small
     floats = qat.to_int8(tuned, io="float32")
     export.require_int8(floats, float_io=True)
     images = networks.coloured_images(10, seed=5, size=16)
