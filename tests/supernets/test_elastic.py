@@ -63,7 +63,7 @@ def check_subnets(net, x, test, seeds):
 
 def test_random_subnets_are_their_keras_networks(net):
     x, test = elastic_nets.images(32), elastic_nets.images(8, seed=1)
-    check_subnets(net, x, test, range(8))
+    check_subnets(net, x, test, range(4))
 
 
 @pytest.mark.slow  # builds 50 Keras networks
