@@ -68,6 +68,15 @@ THEIRS = "import keras; left = lambda: [" + ", ".join(
 ) + "]"
 
 
+CHANNELS_FIRST = {
+    "image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.5,
+}
+POLICY = (
+    "import keras; keras.config.set_dtype_policy('mixed_float16'); "
+    "keras.config.set_floatx('bfloat16')"
+)
+
+
 def _run(script, *args, home=None, **variables):
     environment = {**os.environ, **variables}
     if home is not None:
@@ -99,14 +108,10 @@ def usual(tmp_path_factory):
 @pytest.mark.parametrize(
     "settings, code",
     [
-        (
-            {"image_data_format": "channels_first", "floatx": "float16",
-             "epsilon": 0.5},
-            "",
-        ),
-        ({"floatx": "float64"}, "import keras; "
-            "keras.config.set_dtype_policy('mixed_float16'); "
-            "keras.config.set_floatx('bfloat16')"),
+        # Both kinds of settings at once; each alone runs with the slow ones.
+        (CHANNELS_FIRST, POLICY),
+        pytest.param(CHANNELS_FIRST, "", marks=pytest.mark.slow),
+        pytest.param({"floatx": "float64"}, POLICY, marks=pytest.mark.slow),
         pytest.param(
             {}, "import os; os.environ['TF_USE_LEGACY_KERAS'] = '1'",
             marks=pytest.mark.slow,
