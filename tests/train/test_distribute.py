@@ -1,5 +1,6 @@
 """Strategies by name; several devices, and several machines on loopback."""
 
+import dataclasses
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from tfnas.data import Split
 from tfnas.data.images import Pixels
 from tfnas.errors import ConfigError
 from tfnas.search.densenas import DenseNAS
+from tfnas.spaces.dense import DenseSpace
 from tfnas.train import distribute
 from tfnas.train.loop import Loop
 
@@ -95,11 +97,19 @@ def noise(examples, seed):
     )
 
 
+# Two candidates of a layer: each is traced, and on both devices.
+FEW = dataclasses.replace(
+    tiny_runs.SPEC,
+    head_ops=("mbconv_k3_t3", "mbconv_k5_t3"),
+    stack_ops=("mbconv_k3_t3", "skip_connect"),
+)
+
+
 def make_search(strategy, bn_groups, seed):
     config = tiny_runs.make_config(
         search__bn_groups=bn_groups, search__batch_size=4
     )
-    space = tiny_runs.space()
+    space = DenseSpace("few", FEW)
     loop = Loop(distribute.strategy(strategy), seed, progress=False)
     # Of 14 examples in batches of 4, a last batch of 2 is left out.
     splits = noise(14, seed), noise(8, seed + 100)
