@@ -211,7 +211,13 @@ def test_a_refused_teacher_leaves_the_workdir_free(tmp_path):
 # Precision.
 
 
-@pytest.mark.parametrize("name", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mixed_float16",
+        pytest.param("mixed_bfloat16", marks=pytest.mark.slow),
+    ],
+)
 def test_layers_compute_in_16_bits_and_the_model_stays_float32(
     name, tmp_path
 ):
@@ -401,6 +407,7 @@ def test_with_all_options_a_step_is_traced_once(teacher):
     assert work.loop.traces("train") == work.loop.traces("test") == 1
 
 
+@pytest.mark.slow  # without options: tests/train/test_retrain.py
 def test_with_all_options_devices_end_with_equal_copies(teacher):
     work = small.training(
         "mirrored", **all_options(teacher), epochs=2, test_every=1
