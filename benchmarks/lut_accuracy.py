@@ -6,9 +6,9 @@
     python -m benchmarks.lut_accuracy --space=nasbench201 --before
 
 Builds the table of a space on this machine, calibrates it with a few
-networks, measures 20 others and compares. Beside it stand the plain sum of
-the table's rows and a straight line through multiply-adds, fitted to the
-same calibration networks. `--before` measures the rows as they were once: each
+networks, and compares it with 20 others, measured in the same rounds. Beside
+it stand the plain sum of the table's rows and a straight line through
+multiply-adds, fitted to the same calibration networks. `--before` measures the rows as they were once: each
 block alone, files not rewritten, and only those that the networks need.
 
 Prints one JSON line for each space, says whether `WANTED` holds, and writes
@@ -31,6 +31,7 @@ from tfnas import artifacts
 from tfnas import cli
 from tfnas import ops
 from tfnas import spaces
+from tfnas.arch import Arch
 from tfnas.bin import tables
 from tfnas.cost.calibration import calibrate
 from tfnas.cost.counting import count
@@ -118,18 +119,21 @@ def _run(
     space: spaces.Space, device: HostDevice, dtype: str, name: str
 ) -> dict:
     """Builds one table and compares it with unseen networks."""
-    folder = pathlib.Path(_WORKDIR.value) / f"{space.name}_{dtype}_{name}"
-    archs = tables.spanning_nets(space, _TEST_NETS.value, _TEST_SEED)
+    path = pathlib.Path(_WORKDIR.value) / f"{space.name}_{dtype}_{name}.json"
+    known = tables.spanning_nets(space, _NETS.value)
+    unseen = [
+        arch
+        for arch in tables.spanning_nets(space, _TEST_NETS.value, _TEST_SEED)
+        if arch.id not in {one.id for one in known}
+    ]
     start = time.monotonic()
-    if _BEFORE.value:
-        table = _table_before(space, device, dtype, folder, archs)
-    else:
-        table = tables.build_table(
-            space, folder / "table.json", device, dtype, _ROUNDS.value,
-            _NETS.value, strict=False, entries=_ENTRIES.value,
-        )
+    job = _job(space, dtype, known, unseen)
+    artifacts.write_json(path, build.build(job, device, path))
     build_s = time.monotonic() - start
-    nets = _measure(archs, device, dtype, table.lowering, folder / "test")
+    whole = LatencyTable.load(path)
+    of = {net.arch.id: net for net in whole.networks}
+    table = calibrate(whole, [of[arch.id] for arch in known])
+    nets = [of[arch.id] for arch in unseen]
     measured = np.array([net.latency_ms for net in nets])
     plain = table.uncalibrated()
     return {
@@ -152,39 +156,26 @@ def _run(
     }
 
 
-def _table_before(
-    space: spaces.Space, device: HostDevice, dtype: str,
-    folder: pathlib.Path, archs: list,
-) -> LatencyTable:
-    """Builds the table of the blocks that some networks need."""
-    known = tables.spanning_nets(space, _NETS.value)
-    keys = {
-        ops.lut_key(block, shape)
-        for arch in (*known, *archs)
+def _job(
+    space: spaces.Space, dtype: str, known: list[Arch], unseen: list[Arch]
+) -> build.Job:
+    """Returns what to measure, all of it in the same rounds."""
+    archs = (*known, *unseen)
+    if not _BEFORE.value:
+        entries = _ENTRIES.value
+        if entries == tables.AUTO:
+            entries = space.entries
+        keys = tables.space_keys(space, entries, dtype, "xnnpack")
+        return build.Job(keys, archs, dtype, _ROUNDS.value, False, entries)
+    keys = tuple(dict.fromkeys(
+        key
+        for arch in archs
         for block, shape in zip(arch.blocks, ops.shapes(arch), strict=False)
-    }
-    job = build.Job(
-        tuple(sorted(key for key in keys if key)), tuple(known), dtype,
-        _ROUNDS.value, False, "isolated", "none",
+        if (key := ops.lut_key(block, shape))
+    ))
+    return build.Job(
+        keys, archs, dtype, _ROUNDS.value, False, "isolated", "none"
     )
-    path = folder / "table.json"
-    artifacts.write_json(path, build.build(job, device, path))
-    return calibrate(LatencyTable.load(path))
-
-
-def _measure(
-    archs: list, device: HostDevice, dtype: str, lower: str,
-    path: pathlib.Path,
-) -> list[MeasuredNet]:
-    """Measures the unseen networks on their own, after the table."""
-    job = build.Job(
-        (), tuple(archs), dtype, _ROUNDS.value, strict=False, lower=lower
-    )
-    value = build.build(job, device, path)
-    return [
-        MeasuredNet(arch, net["latency_ms"], net["spread"], net["n"])
-        for arch, net in zip(archs, value["networks"], strict=True)
-    ]
 
 
 def _inside(table: LatencyTable, nets: list[MeasuredNet]) -> float:
