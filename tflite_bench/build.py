@@ -64,6 +64,10 @@ _ROUNDS_PER_VISIT = 5
 _MAX_EXTENSION = 4  # times the rounds asked for
 _MAX_SPREAD = 0.03
 _MAX_DRIFT = 0.05
+# A round counts while its reference block takes at most so much longer than
+# in the best rounds: a busy neighbour makes everything up to twice as slow.
+_QUIET = 1.08
+_BEST = 3  # the reference's best rounds but two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,16 +258,41 @@ class _Readings:
                 n
                 for n in self.names
                 if self.rounds(n) < most
-                and (self._spread(n) > _MAX_SPREAD or drifts[n] > _MAX_DRIFT)
+                and (
+                    len(self._quiet(n)) < least
+                    or self._spread(n) > _MAX_SPREAD
+                    or drifts[n] > _MAX_DRIFT
+                )
             ]
         return sorted(needy, key=self.rounds)
 
+    def _quiet(self, name: str) -> list[int]:
+        """Returns the rounds of a model in which the machine was itself."""
+        limit = _QUIET * self._level()
+        return [i for i, ms in enumerate(self._reference[name]) if ms <= limit]
+
+    def _level(self) -> float:
+        """Returns what the reference takes where nothing disturbs it."""
+        return sorted(self._all(REFERENCE))[:_BEST][-1]
+
+    def _kept(
+        self, name: str, values: Mapping[str, list[float]]
+    ) -> list[float]:
+        """Returns the readings of quiet rounds, or all if those are few."""
+        quiet = self._quiet(name)
+        if 2 * len(quiet) < max(self.job.rounds, 4):
+            return values[name]
+        return [values[name][i] for i in quiet]
+
     def _spread(self, name: str) -> float:
-        return stats.repeatability(self._samples[name])
+        return stats.repeatability(self._kept(name, self._samples))
 
     def _drifts(self) -> dict[str, float]:
         """Returns by how much the reference beside each model was off."""
-        beside = {n: stats.latency_ms(self._reference[n]) for n in self.names}
+        beside = {
+            n: stats.latency_ms(self._kept(n, self._reference))
+            for n in self.names
+        }
         usual = np.median(list(beside.values()))
         return {n: float(abs(ms / usual - 1)) for n, ms in beside.items()}
 
@@ -293,7 +322,8 @@ class _Readings:
 
     def _row(self, name: str, copies: int = 0) -> dict[str, float]:
         """Returns a row; `copies` is 0 for a network, call included."""
-        latency_ms = stats.latency_ms(self._samples[name])
+        kept = self._kept(name, self._samples)
+        latency_ms = stats.latency_ms(kept)
         if copies:
             # The clock's own noise must not make an operator free.
             own_ms = max(latency_ms - self._call_ms, latency_ms / 10)
@@ -301,7 +331,7 @@ class _Readings:
         return {
             "latency_ms": latency_ms,
             "spread": self._spread(name),
-            "n": self.rounds(name),
+            "n": len(kept),
         }
 
     def _all(self, name: str) -> list[float]:
@@ -312,18 +342,27 @@ class _Readings:
             for ms in record["readings"][name]["ms"]
         ]
 
+    def _all_quiet(self, name: str) -> list[float]:
+        """Returns the quiet rounds of a model that is in every visit."""
+        limit = _QUIET * self._level()
+        beside = self._all(REFERENCE)
+        readings = zip(self._all(name), beside, strict=True)
+        return [ms for ms, reference in readings if reference <= limit]
+
     def table(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the table as a JSON value."""
         records = self.journal.records
-        self._call_ms = stats.latency_ms(self._all(CALL))
+        self._call_ms = stats.latency_ms(self._all_quiet(CALL))
         return {
             "format": FORMAT,
             **provenance,
-            "rounds": min(map(self.rounds, self.names)),
+            "rounds": min(
+                len(self._kept(name, self._samples)) for name in self.names
+            ),
             "date": records[-1]["date"],  # the same when it is read again
             "conditions": {
                 "call_ms": self._call_ms,
-                "reference_ms": stats.latency_ms(self._all(REFERENCE)),
+                "reference_ms": stats.latency_ms(self._all_quiet(REFERENCE)),
                 "reference_drift": max(self._drifts().values()),
                 "mean_spread": self._mean_spread(),
                 "load_average": [record["load"] for record in records],

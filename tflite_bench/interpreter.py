@@ -92,6 +92,7 @@ class Model:
         ops: Operators in order. With a delegate those it took stay listed,
             followed by one `DELEGATE` for each part it runs.
         delegate_nodes: Number of those parts.
+        whole: Whether a delegate runs all of it, in one part.
 
     Raises:
         ArtifactError: when the file is missing, no `.tflite`, truncated,
@@ -132,10 +133,10 @@ class Model:
             ) from error
         self._allocate(free_sizes)
         self.load_ms = (time.perf_counter() - start) * 1e3
-        self.ops = tuple(
-            op["op_name"] for op in self._interpreter._get_ops_details()
-        )
+        details = self._interpreter._get_ops_details()
+        self.ops = tuple(op["op_name"] for op in details)
         self.delegate_nodes = self.ops.count("DELEGATE")
+        self.whole = self._is_whole(details)
         self.invoke = self._interpreter.invoke
         self._fill()
 
@@ -176,8 +177,29 @@ class Model:
             f"Received: {tensor['name']} with {signature}"
         )
 
+    def _is_whole(self, details: Sequence[dict[str, Any]]) -> bool:
+        if self.delegate_nodes != 1:
+            return False
+        (part,) = (op for op in details if op["op_name"] == "DELEGATE")
+        given, read = (
+            {tensor["index"] for tensor in tensors}
+            for tensors in (
+                self._interpreter.get_input_details(),
+                self._interpreter.get_output_details(),
+            )
+        )
+        return given <= set(part["inputs"]) and read <= set(part["outputs"])
+
     def refresh(self) -> None:
-        """Gives other random numbers to the inputs that take numbers."""
+        """Gives other random numbers to the inputs, where that matters.
+
+        The runtime's own kernels are faster on numbers that they have seen;
+        those of the delegate are not.
+        """
+        if not self.whole:
+            self._renew()
+
+    def _renew(self) -> None:
         for index, shape, noise in self._random:
             size = math.prod(shape)
             start = int(self._rng.integers(len(noise) - size + 1))
@@ -215,7 +237,7 @@ class Model:
                     "free": -1 in tensor["shape_signature"],
                 }
             )
-        self.refresh()
+        self._renew()
 
 
 _POOLS: dict[np.dtype, np.ndarray] = {}  # random numbers that models share

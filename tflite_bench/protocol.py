@@ -2,7 +2,7 @@
 
 Rounds, not repetitions: every round visits all models in a new random order,
 so that each samples the same states of the machine. A visit runs the model
-once to warm the caches, then a few times, and keeps the fastest. Every run has
+once to warm the caches, then a few times, and keeps the fastest. A run may get
 a new input: some kernels are faster on numbers that they have seen. One core,
 one thread, no garbage collection.
 """

@@ -10,40 +10,26 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
-from tests.export import networks
+from tests.bin import shades
+from tests.bin.shades import NAMES
+from tests.bin.shades import SIDE
 from tests.tiny_runs import ROOT
 from tfnas import artifacts
 from tfnas import data
-from tfnas import derive
 from tfnas import export
 from tfnas import model_files
 from tfnas.errors import ConfigError
 from tfnas.feed import Feed
 
 L = keras.layers
-NAMES = ("coal", "fog", "snow")
-SHADES = (70, 120, 170)
-SIDE = 16
 RNG = np.random.default_rng
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with pictures in three shades, as class folders."""
-    folder = tmp_path_factory.mktemp("feed")
-    rng = RNG(0)
-    for half, number in (("train", 24), ("val", 16)):
-        for name, shade in zip(NAMES, SHADES, strict=True):
-            where = folder / "shades" / half / name
-            where.mkdir(parents=True)
-            for i in range(number):
-                level = rng.normal(shade, 18)
-                pixels = rng.normal(level, 8, (SIDE, SIDE, 3)).clip(0, 255)
-                image = Image.fromarray(pixels.astype(np.uint8))
-                image.save(where / f"{i}.png")
-    return folder
+    return shades.write(tmp_path_factory.mktemp("feed"))
 
 
 @pytest.fixture(scope="module")
@@ -567,52 +553,3 @@ def test_metadata_of_another_model_or_damaged_ones_are_named(
         )
         assert _error(done).startswith("error: bad.tflite: ")
         assert words in _error(done)
-
-
-@pytest.mark.parametrize(
-    "scale",
-    [
-        pytest.param([], marks=pytest.mark.slow),
-        ["mean=0", "std=1"],
-        pytest.param(
-            ["mean=120,110,100", "std=60,50,40"], marks=pytest.mark.slow
-        ),
-    ],
-)
-def test_what_tfnas_train_made_is_judged_alike_everywhere(
-    program, place, tmp_path, scale
-):
-    fields = [f"--config.data.{field}" for field in scale]
-    arch = derive.with_classes(networks.SMALL, 3)
-    arch.save(tmp_path / "arch.json")
-    done = program(
-        "train", f"--config={ROOT}/configs/densenas.py:local",
-        "--arch=arch.json", f"--config.data.name=folder:{place}/shades",
-        f"--config.data.image_size={SIDE}", "--config.train.epochs=4",
-        "--config.train.batch_size=12", *fields, "--workdir=run",
-        folder=tmp_path,
-    )
-    assert done.code == 0, done.errors
-    assert "next: tfnas-export --model=run/model.keras" in done.output
-    trained = artifacts.read_json(tmp_path / "run" / "result.json")
-    for quantize in ("none", "int8"):
-        done = program(
-            "export", "--model=run/model.keras", f"--quantize={quantize}",
-            f"--data=folder:{place}/shades", "--rounds=0", "--max_drop=100",
-            f"--output={quantize}.tflite", folder=tmp_path,
-        )
-        assert done.code == 0, done.errors
-    done = program(
-        "evaluate", f"--data=folder:{place}/shades",
-        "--model=run/model.keras", "--model=none.tflite",
-        "--model=int8.tflite", folder=tmp_path,
-    )
-    assert done.code == 0, done.errors
-    shares = [float(row.split()[1]) for row in done.output.splitlines()[-3:]]
-    expected = round(100 * trained["accuracy"], 2)
-    assert shares[:2] == pytest.approx([expected] * 2, abs=0.006)
-    report = artifacts.read_json(tmp_path / "int8.report.json")
-    assert shares[2] == pytest.approx(
-        100 * report["accuracy"]["file"], abs=0.006
-    )
-    assert "does not say" not in done.output

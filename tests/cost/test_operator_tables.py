@@ -48,7 +48,6 @@ BORDER = ("mobilenetv3@32", operator_table)
 def test_prices_of_blocks_add_up_to_the_networks(name, make):
     space = spaces.get(name)
     table = make(space)
-    table.require_space(space)
     # The factor of a hard swish at the end of a block goes into the next.
     near = {"rel": 0.02} if (name, make) == BORDER else {}
     for seed in range(3):

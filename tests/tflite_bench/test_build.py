@@ -28,7 +28,9 @@ SPACE = "densenas_resnet@32"
 
 @pytest.fixture(scope="module")
 def space():
-    return spaces.get(SPACE)
+    made = spaces.get(SPACE)
+    made.entries = "isolated"  # whatever it asks for itself
+    return made
 
 
 @pytest.fixture
@@ -375,3 +377,20 @@ def test_spanning_nets_are_the_same_again_and_span_the_costs(space):
     assert costs[-1] > 1.5 * costs[0]
     others = {n.id for n in tables.spanning_nets(space, 5, seed=1)}
     assert not others & {n.id for n in nets}
+
+
+def test_rounds_beside_a_busy_neighbour_do_not_count(space, tmp_path):
+    still = make(space, tmp_path / "still.json", FakeDevice(), rounds=10)
+    busy = FakeDevice(slow=dict.fromkeys(range(1, 4), 1.6))
+    table = make(space, tmp_path / "busy.json", busy, rounds=10)
+    assert busy.visits == 5  # two of them quiet
+    for key, row in still.rows.items():
+        assert table.rows[key].latency_ms == pytest.approx(
+            row.latency_ms, rel=0.01
+        )
+        assert table.rows[key].n == 10
+    conditions = table.header["conditions"]
+    assert conditions["reference_ms"] == pytest.approx(
+        still.header["conditions"]["reference_ms"], rel=0.01
+    )
+    assert conditions["reference_drift"] < 0.01

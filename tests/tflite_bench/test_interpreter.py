@@ -216,3 +216,18 @@ def test_a_runtime_that_is_not_installed_is_named(model_file, monkeypatch):
         interpreter.Model(model_file)
     with pytest.raises(ConfigError, match="no-such-package"):
         HostDevice().describe()
+
+
+def test_numbers_are_new_where_the_runtime_s_own_kernels_see_them(tmp_path):
+    """The delegate takes the sum, and leaves a lone int8 ReLU."""
+    fresh = {}
+    for key in ("ADD|1x4x4x8;1x4x4x8>1x4x4x8", "RELU|1x4x4x8>1x4x4x8"):
+        path = tmp_path / "op.tflite"
+        path.write_bytes(writer.write_key(key, "int8"))
+        model = interpreter.Model(path)
+        (first, *_) = model._interpreter.get_input_details()
+        before = model._interpreter.get_tensor(first["index"])
+        model.refresh()
+        after = model._interpreter.get_tensor(first["index"])
+        fresh[key[:4]] = bool((before != after).any()), model.whole
+    assert fresh == {"ADD|": (False, True), "RELU": (True, False)}

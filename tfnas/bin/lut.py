@@ -100,7 +100,7 @@ _ROUNDS = flags.DEFINE_integer(
 _NETS = flags.DEFINE_integer(
     "nets", 5,
     "Whole networks to measure with the rows; 3 or more calibrate the table, "
-    "8 or more with a bias.",
+    "5 or more with a bias.",
     lower_bound=0,
 )
 _STRICT = flags.DEFINE_bool(

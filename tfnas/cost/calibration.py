@@ -37,14 +37,14 @@ def calibrate(
         networks: Networks measured on the table's device. Defaults to those
             measured with the table.
         affine: Whether to fit a bias beside the scale. Defaults to doing so
-            from 8 networks on.
+            from 5 networks on.
 
     Returns:
         The table with those networks and the calibration, whose
         `held_out_percent` is of networks left out of the fit, one by one.
 
     Raises:
-        ConfigError: with fewer than 3 networks, or 8 for an affine fit.
+        ConfigError: with fewer than 3 networks, or 5 for an affine fit.
         LutMiss: when the table misses operators of the networks.
     """
     nets = tuple(table.networks if networks is None else networks)

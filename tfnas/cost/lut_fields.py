@@ -13,7 +13,7 @@ from tfnas.errors import ArtifactError
 FORMAT = "tfnas-lut/1"
 DTYPES = ("float32", "int8")
 LEAST_NETS = 3  # to fit a scale
-LEAST_NETS_AFFINE = 8  # to fit a scale and a bias
+LEAST_NETS_AFFINE = 5  # to fit a scale and a bias
 # What the rows of a table are; `tflite_bench.build.Job` says more.
 ENTRIES = ("isolated", "chain", "operators")
 LOWERINGS = ("xnnpack", "none")

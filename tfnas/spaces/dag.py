@@ -156,6 +156,9 @@ class ShrinkSpace(DagSpace):
         ConfigError: when the image is too small for the strides.
     """
 
+    # Joins of integers copy what is in several of them, and joins of equal
+    # inputs are made once: what a node costs depends on the others.
+    entries = "operators"
     known_ops = dag_ops.NODE_OPS
 
     def __init__(
@@ -252,6 +255,18 @@ class ShrinkSpace(DagSpace):
                 yield block, out
                 out = ops.lower(block, out).output_shape
 
+    def pieces(self) -> Iterator[tuple[list[Block], tuple[int, ...]]]:
+        """Yields networks that hold every runtime operator of the space.
+
+        Cells of each number of leaves, in which a node joins each number of
+        others with and without the input, and in which two joins share
+        tensors.
+        """
+        for op in self.known_ops:
+            for edges in _covering(len(self.node_ops) - 1):
+                dag = MaskedDag((op,) * len(self.node_ops), edges)
+                yield list(self.from_dag(dag).blocks), self.input_shape
+
     def _nodes(
         self, in_shape: tuple[int, ...], filters: int, leaves: int
     ) -> Iterator[_Part]:
@@ -273,6 +288,34 @@ class ShrinkSpace(DagSpace):
                     yield dag_ops.node_part(
                         shape, filters, op, act, spec.inner
                     )
+
+
+def _covering(nodes: int) -> Iterator[tuple[Edge, ...]]:
+    """Yields the edges of the graphs of `ShrinkSpace.pieces`.
+
+    Args:
+        nodes: How many there may be beside the input.
+    """
+    for leaves in range(1, nodes + 1):
+        for others in range(nodes - leaves + 1):
+            for x in (False, True):
+                for behind in (False, True):  # another node takes the join
+                    sources = [*range(1, others + 1), *([0] if x else [])]
+                    join = others + 1
+                    last = join + leaves - 1 + behind
+                    if not sources or last > nodes:
+                        continue
+                    edges = [(0, i) for i in range(1, others + 1)]
+                    edges += [(i, join) for i in sources]
+                    edges += [(join, join + 1)] if behind else []
+                    rest = range(join + behind + 1, last + 1)
+                    yield tuple(sorted([*edges, *((0, i) for i in rest)]))
+        shared = [(0, 1), (0, 2), (0, 3), (1, 3), (0, 4), (1, 4), (2, 4)]
+        if leaves == 1:
+            shared += [(3, 5), (4, 5)]
+        rest = range(5, leaves + 3)
+        if max((edge[1] for edge in shared), default=0) <= nodes >= leaves + 2:
+            yield tuple(sorted([*shared, *((0, i) for i in rest)]))
 
 
 def _register(name: str, spec: ShrinkSpec) -> None:

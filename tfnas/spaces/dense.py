@@ -70,6 +70,9 @@ class DenseSpace(Space):
             spec.classes if classes is None else classes,
         )
         self.spec = spec
+        if spec.net_type == "resnet":
+            # Their weights do not stay in the cache from block to block.
+            self.entries = "chain"
 
     @functools.cached_property
     def num_paths(self) -> tuple[int, ...]:
