@@ -8,8 +8,9 @@
 Builds the table of a space on this machine, calibrates it with a few
 networks, and compares it with 20 others, measured in the same rounds. Beside
 it stand the plain sum of the table's rows and a straight line through
-multiply-adds, fitted to the same calibration networks. `--before` measures the rows as they were once: each
-block alone, files not rewritten, and only those that the networks need.
+multiply-adds, fitted to the same calibration networks. `--before` measures
+the rows as they were once: each block alone, files not rewritten, and only
+those that the networks need.
 
 Prints one JSON line for each space, says whether `WANTED` holds, and writes
 it to `benchmarks/results/`. Takes 1 to 5 minutes for each space and type on
