@@ -17,6 +17,7 @@ from tfnas.ops import Node
 from tfnas.ops.graph import Shape
 
 _RELUS = ("relu", "relu6")
+_MOVERS = ("pad", "max_pool", "concat")
 
 
 def rewrite(
@@ -55,8 +56,9 @@ def _joined(found: Sequence[Step]) -> set[str]:
     """
     names: set[str] = set()
     for step in reversed(found):
-        moves = step.node.kind in ("pad", "max_pool") and step.output in names
-        if step.node.kind == "concat" or moves:
+        moves = step.node.kind in _MOVERS and step.output in names
+        joins = step.node.kind == "concat" and len(set(step.node.inputs)) > 1
+        if joins or moves:
             names.update(step.node.inputs)
     return names
 

@@ -17,7 +17,8 @@ _TAKE_ACTIVATION = (
     "Conv2D", "DepthwiseConv2dNative", "BiasAdd", "AddV2", "Add", "Mul", "Sub",
     "MatMul", "MaxPool", "AvgPool", "RealDiv",
 )
-_MOVERS = ("MaxPool", "Pad")  # what they give has the scale of what they take
+# What these give has the scale of what they take.
+_MOVERS = ("MaxPool", "Pad", "ConcatV2")
 _CLIPS = ("Relu", "Relu6")
 
 
@@ -65,11 +66,13 @@ def halving(graph: Editing) -> int:
 
 def _is_joined(graph: Editing, node: Any) -> bool:
     """Says whether a concatenation takes what a node gives as it is."""
-    return any(
-        user.op == "ConcatV2"
-        or (user.op in _MOVERS and _is_joined(graph, user))
-        for user in graph.users(node)
-    )
+    for user in graph.users(node):
+        *parts, _ = graph.inputs(user)  # the last says the axis
+        if user.op == "ConcatV2" and len(set(parts)) > 1:
+            return True
+        if user.op in _MOVERS and _is_joined(graph, user):
+            return True
+    return False
 
 
 def pixels(graph: Editing) -> int:
