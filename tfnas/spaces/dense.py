@@ -70,7 +70,7 @@ class DenseSpace(Space):
             spec.classes if classes is None else classes,
         )
         self.spec = spec
-        if spec.net_type == "resnet":
+        if spec.net_type == "res":
             # Their weights do not stay in the cache from block to block.
             self.entries = "chain"
 
