@@ -105,7 +105,7 @@ def measured(program, tmp_path_factory):
 def test_a_build_says_how_far_its_table_is_off(measured):
     folder, done = measured
     table = LatencyTable.load(folder / "table.json")
-    assert table.lowering == "xnnpack" and table.entries == "isolated"
+    assert table.lowering == "xnnpack" and table.entries == "chain"
     assert (
         f"error        off by {table.error_percent:.1f} % "
         f"({table.calibration})" in done.output

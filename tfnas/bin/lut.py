@@ -324,12 +324,16 @@ def _predict_model() -> None:
             print(f"{path}: {missing} more rows")
     else:
         any_model.refuse_missing(table, keys)
-    fit = table.calibration
-    known = f", calibrated on {fit.space}" if fit else ""
     print(
         f"{_MODEL.value}: {table.predict_keys(keys)} on "
-        f"{table.header['device']['name']}, {len(keys)} operators{known}"
+        f"{table.header['device']['name']}, {len(keys)} operators"
     )
+    if fit := table.calibration:
+        print(
+            f"The interval is that of networks of {fit.space}, which the "
+            "table was calibrated with; a model of another size may be off "
+            "by more."
+        )
 
 
 def _diff() -> None:
