@@ -46,7 +46,9 @@ BORROWS = {
         "tfnas.tflite_packing", "tfnas.lowering"
     },
     "tflite_bench.build": BASE | {"tfnas.lowering"},
-    "tflite_bench.operators": BASE | {"tfnas.lowering"},
+    "tflite_bench.operators": BASE | {
+        "tfnas.tflite_packing", "tfnas.lowering"
+    },
     "tflite_bench.cutting": BASE | {"tfnas.tflite_packing"},
     "tflite_bench.convert": BASE | {"tfnas.arch", "tfnas.ops"},
     "android_bench": BASE

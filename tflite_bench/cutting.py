@@ -13,16 +13,6 @@ from ai_edge_litert import schema_py_generated as schema
 from tfnas import tflite_packing
 from tfnas.errors import ArtifactError
 
-_TYPES = {
-    number: name.lower()
-    for name, number in vars(schema.TensorType).items()
-    if not name.startswith("_")
-}
-_CODES = {
-    number: name
-    for name, number in vars(schema.BuiltinOperator).items()
-    if not name.startswith("_")
-}
 _INTEGERS = ("int8", "uint8", "int16", "int32", "int64", "int4")
 # Constants with scales of their own go into these.
 _WEIGHTED = (
@@ -74,7 +64,7 @@ class Cut:
 
     def kind(self, index: int) -> str:
         """Returns the type of a tensor, such as `"int8"`."""
-        return _TYPES[self.tensors[index].type]
+        return tflite_packing.TYPES[self.tensors[index].type]
 
     def fed(self) -> list[int]:
         """Returns the tensors that must come from outside, in order."""
@@ -261,7 +251,7 @@ class Cutter:
         if code.customCode:
             return code.customCode.decode(errors="replace")
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        return _CODES.get(number, f"number {number}")
+        return tflite_packing.OPERATORS.get(number, f"number {number}")
 
     def _first(self, operator: Any) -> str:
         outputs = [int(i) for i in _list(operator.outputs) if i >= 0]

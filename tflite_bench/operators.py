@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tflite_bench import options
 from tflite_bench.flatbuffer import ModelBuilder
 from tflite_bench.flatbuffer import usual_version
+from tfnas import tflite_packing
 from tfnas.lowering import emitter
 from tfnas.lowering import operator
 from tfnas.lowering.emitter import Quantization
@@ -42,24 +42,6 @@ _POSITIVE = Quantization((6 / 255,), -128)
 _INT8_STD = 74.0  # of integers drawn from -127..127, near enough
 
 
-@functools.cache
-def names() -> dict[int, str]:
-    """Returns the names of the operators of the schema by their number."""
-    return {
-        value: name
-        for name, value in vars(schema.BuiltinOperator).items()
-        if isinstance(value, int)
-    }
-
-
-@functools.cache
-def _types() -> dict[int, str]:
-    return {
-        getattr(schema.TensorType, name.upper()): name
-        for name in operator.TYPES
-    }
-
-
 def read(content: bytes, dtype: str) -> list[Operator]:
     """Returns the operators of the first subgraph of a file.
 
@@ -80,9 +62,9 @@ def read(content: bytes, dtype: str) -> list[Operator]:
         if index < 0:
             return None
         tensor = graph.tensors[index]
-        if int(tensor.type) not in _types():
+        own = tflite_packing.TYPES.get(int(tensor.type))
+        if own not in operator.TYPES:
             raise ValueError(f"a tensor of type {tensor.type}")
-        own = _types()[int(tensor.type)]
         shape = () if tensor.shape is None else tuple(map(int, tensor.shape))
         unlike = "" if own == dtype else own
         if index in made or index in fed:
@@ -109,7 +91,7 @@ def read(content: bytes, dtype: str) -> list[Operator]:
 def _operator(model: Any, op: Any, operand: Any) -> Operator:
     code = model.operatorCodes[op.opcodeIndex]
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    name = names().get(number, str(number))
+    name = tflite_packing.OPERATORS.get(number, str(number))
     if name == "CUSTOM" or op.builtinOptions2 is not None:
         raise ValueError(f"an operator {name} of a form that keys cannot tell")
     attrs = options.from_schema(op.builtinOptions)

@@ -1,4 +1,4 @@
-"""Packs a model of TFLite's schema into the content of a `.tflite`.
+"""Packs a model of TFLite's schema, and the names of what is in one.
 
 The classes that are generated from the schema write constants byte by byte
 and unaligned; here they are copied whole, to where the schema demands them.
@@ -11,6 +11,15 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 IDENTIFIER = b"TFL3"
+# The schema's numbers of operators and of types of tensors, to their names.
+OPERATORS = {
+    number: name for name, number in vars(schema.BuiltinOperator).items()
+    if not name.startswith("_")
+}
+TYPES = {
+    number: name.lower() for name, number in vars(schema.TensorType).items()
+    if not name.startswith("_")
+}
 _ALIGNMENT = 16  # of constants, in bytes
 _ROOM = 1 << 16  # for all that is no constant; the builder takes more itself
 

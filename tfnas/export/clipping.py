@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfnas import tflite_packing
 from tfnas.export.file_graph import FileGraph
 from tfnas.export.file_tensors import FileTensors
 from tfnas.export.tracing import in_batches
@@ -28,11 +29,7 @@ _MOVERS = (
     "DEPTH_TO_SPACE", "GATHER", "TILE", "UNPACK",
 )
 _NOTICED = 0.005  # of the values; in a range of their own it is 0.001 at most
-_LIMITS = {"INT8": (-128, 127), "INT16": (-32768, 32767)}
-_TYPES = {
-    number: name for name, number in vars(schema.TensorType).items()
-    if not name.startswith("_")
-}
+_LIMITS = {"int8": (-128, 127), "int16": (-32768, 32767)}
 _ACTS = schema.ActivationFunctionType
 
 
@@ -115,7 +112,8 @@ def _range(
 ) -> tuple[float, int, int, int] | None:
     """Returns scale, zero point and the ends of the integers of a tensor."""
     told = graph.graph.Tensors(tensor)
-    found, limits = told.Quantization(), _LIMITS.get(_TYPES[told.Type()])
+    found, dtype = told.Quantization(), tflite_packing.TYPES[told.Type()]
+    limits = _LIMITS.get(dtype)
     if limits is None or found is None or found.ScaleLength() != 1:
         return None
     return (float(found.Scale(0)), int(found.ZeroPoint(0)), *limits)

@@ -6,10 +6,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-_OPS = {
-    value: name for name, value in vars(schema.BuiltinOperator).items()
-    if not name.startswith("_")
-}
+from tfnas import tflite_packing
 
 
 class FileGraph:
@@ -37,7 +34,7 @@ class FileGraph:
         """Returns the name of an operator, such as `"CONV_2D"`."""
         code = self.model.OperatorCodes(op.OpcodeIndex())
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        return _OPS.get(number, "")
+        return tflite_packing.OPERATORS.get(number, "")
 
     def names(self) -> list[str]:
         """Returns the names of all operators, in every subgraph."""
