@@ -69,6 +69,19 @@ class MBConvSE(MBConv):
 
 
 @register
+class MBConvSENarrow(MBConv):
+    """The same by way of a fourth of the block's input width.
+
+    Source: Tan et al. 2019 (MnasNet) and Tan and Le 2019 (EfficientNet).
+    """
+
+    name = "mbconv_se_narrow"
+
+    def gate(self, g: Graph, x: str) -> str:
+        return g.squeeze_excite(x, "se", max(1, g.input_shape[-1] // 4))
+
+
+@register
 class Skip(Op):
     """The identity: width and resolution unchanged, nothing computed."""
 
