@@ -19,9 +19,9 @@ LEVELS = [
     [
         "tfnas.registry", "tfnas.artifacts", "tfnas.cli",
         "tfnas.tflite_packing", "tfnas.tflite_worker", "tfnas.feed",
-        "tfnas.seeds",
+        "tfnas.seeds", "tfnas.stopping",
     ],
-    ["tfnas.labels"],
+    ["tfnas.labels", "tfnas.locks"],
     ["tfnas.arch"],
     ["tfnas.ops"],
     ["tfnas.lowering"],
@@ -36,7 +36,10 @@ LEVELS = [
 LEVEL_OF = {part: i for i, parts in enumerate(LEVELS) for part in parts}
 
 # What the two benchmark packages take from outside. Only tfnas.bin knows them.
-BASE = {"tfnas.errors", "tfnas.artifacts", "tfnas.cli", "tfnas.seeds"}
+BASE = {
+    "tfnas.errors", "tfnas.artifacts", "tfnas.cli", "tfnas.locks",
+    "tfnas.seeds",
+}
 BORROWS = {
     "tflite_bench": BASE,
     "tflite_bench.writer": BASE | {
@@ -67,6 +70,8 @@ LIGHT = (
     "tfnas.seeds.",
     "tfnas.keras_settings.",
     "tfnas.labels.",
+    "tfnas.locks.",
+    "tfnas.stopping.",
     "tfnas.feed.",
     "tfnas.ops.",
     "tfnas.lowering.",

@@ -5,16 +5,21 @@ and then take the place of the old file, which stays whole if anything fails.
 Reading is checked: a file that is missing, damaged or of another format is an
 `ArtifactError` that names the path and the place. Nothing here can execute
 what it reads.
+
+A sealed JSON file carries the digest of its own content, and the digests of
+the files that it names: no bit of them can change unnoticed.
 """
 
 import contextlib
+import glob
 import hashlib
 import io
 import json
 import os
 import pathlib
+import re
+import sys
 import zipfile
-import zlib
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -30,17 +35,11 @@ PathLike = str | os.PathLike[str]
 MAX_JSON_BYTES = 64 << 20
 MAX_NPZ_BYTES = 4 << 30
 
-# All that numpy and zipfile raise on damaged archives.
-_NPZ_ERRORS = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+SEAL = "content_sha256"
+_DIVERGED, _CHANGES = "diverged.json", "changes.json"
+
+# Names of files that are being written: `.<process id>.tmp.<final name>`.
+_TEMPORARY = re.compile(r"\.(\d+)\.tmp\..+")
 
 
 @contextlib.contextmanager
@@ -48,8 +47,9 @@ def replacing(path: PathLike) -> Iterator[pathlib.Path]:
     """Gives a temporary name; what is written there becomes the file `path`.
 
     Folders on the way are made. If anything fails, the old file stays as it
-    was and no temporary file stays behind. For files that another library
-    writes; others are written by the functions below.
+    was and no temporary file stays behind; one that a killed process left is
+    removed. The temporary name ends as `path` does. For files that another
+    library writes; others are written by the functions below.
 
     Args:
         path: the file to write.
@@ -59,7 +59,8 @@ def replacing(path: PathLike) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    remove_leftovers(path.parent, path.name)
+    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -70,6 +71,31 @@ def replacing(path: PathLike) -> Iterator[pathlib.Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: PathLike, name: str | None = None) -> None:
+    """Removes temporary files of processes that are gone.
+
+    Args:
+        folder: where they would be.
+        name: the file that was being written; any if `None`.
+    """
+    name = "*" if name is None else glob.escape(name)
+    for path in pathlib.Path(folder).glob(f".*.tmp.{name}"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and not _is_alive(int(found[1])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def write_bytes(path: PathLike, data: bytes) -> None:
@@ -91,13 +117,42 @@ def write_text(path: PathLike, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: PathLike, value: Any) -> None:
+def write_json(path: PathLike, value: Any, sealed: bool = False) -> None:
     """Replaces a file by `value` as JSON; see `write_bytes`.
+
+    Args:
+        path: the file to write.
+        value: an object where `sealed`, else any JSON value.
+        sealed: whether to add the digest of the content, which `read_json`
+            checks.
 
     Raises:
         ValueError: if a number is NaN or infinite, which JSON cannot hold.
     """
+    if sealed:
+        value = {**value, SEAL: digest(value)}
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def digest(value: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of a JSON object, its seal and its order left out.
+
+    A config dict counts as the object that `config.json` holds of it.
+    """
+    plain = json.loads(json.dumps(value, default=dict))
+    plain.pop(SEAL, None)
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def config_digest(config: Mapping[str, Any]) -> str:
+    """Returns the digest of settings, where null counts as absent.
+
+    Checkpoints and results carry it, so that they are known to belong to a
+    config even where `config.json` is lost.
+    """
+    plain = json.loads(json.dumps(config, default=dict))
+    return digest({k: v for k, v in _settings(plain) if v is not None})
 
 
 def write_npz(path: PathLike, **arrays: Any) -> None:
@@ -174,18 +229,21 @@ def read_json(
     path: PathLike,
     format: str | None = None,
     max_bytes: int = MAX_JSON_BYTES,
+    sealed: bool = False,
 ) -> dict[str, Any]:
-    """Returns the object in a JSON file.
+    """Returns the object in a JSON file, without its seal.
 
     Args:
         path: the file to read.
         format: what its field "format" has to say, e.g. "tfnas-arch/1"; None
             for files without one.
         max_bytes: a larger file is refused unread.
+        sealed: whether it must have a seal. One that is there is checked in
+            any case.
 
     Raises:
         ArtifactError: if it is missing, too large, truncated, not a JSON
-            object, or of another format.
+            object, of another format, or not what was sealed.
     """
     value = _parse(read_text(path, max_bytes), str(path))
     if format is not None and value.get("format") != format:
@@ -193,6 +251,17 @@ def read_json(
             f'{path}: field "format": expected {format!r}. '
             f"Received: format={value.get('format')!r}"
         )
+    if SEAL in value and value[SEAL] != digest(value):
+        raise ArtifactError(
+            f'{path}: the file is damaged: field "{SEAL}" must be the digest '
+            f"of its content, {digest(value)}. Received: {value[SEAL]!r}"
+        )
+    if sealed and SEAL not in value:
+        raise ArtifactError(
+            f'{path}: expected a field "{SEAL}" that vouches for the others; '
+            "older versions of tfnas wrote none. Received: none"
+        )
+    value.pop(SEAL, None)
     return value
 
 
@@ -260,7 +329,7 @@ def read_npz(
                 place = f'{path}: field "{name}"'
                 arrays[name] = npz[name]
         return arrays
-    except _NPZ_ERRORS as error:
+    except Exception as error:  # numpy and zipfile raise nearly anything
         raise ArtifactError(f"{place}: not a readable .npz: {error}") from error
 
 
@@ -287,7 +356,12 @@ def claim_workdir(
 
     The first caller's settings stay in `config.json`; the same command again
     finds its own workdir and goes on. A field that is null counts as absent:
-    a workdir made before there was such a field goes on.
+    a workdir made before there was such a field goes on. Where `config.json`
+    is lost, the digests in the result and the checkpoints say whose they
+    are; a folder with such files but without a digest is refused.
+
+    After a training diverged (`note_divergence`) its learning rates may be
+    changed; `changes` tells.
 
     Args:
         workdir: the folder, made if there is none.
@@ -300,28 +374,43 @@ def claim_workdir(
     Raises:
         ConfigError: if the folder belongs to other settings; the message
             names every field that differs.
+        ArtifactError: if `config.json` is damaged, or is lost and nothing
+            tells whose folder it is.
     """
     path = pathlib.Path(workdir) / "config.json"
     # A config dict is no dict, and tuples come back from a file as lists.
     ours = json.loads(json.dumps(config, default=dict))
     if not path.exists():
+        _check_lost_config(path, config_digest(ours), flag)
         write_json(path, ours)
         return path.parent
-    theirs = dict(_settings(read_json(path)))
-    ours = dict(_settings(ours))
-    differing = [
-        f"{field}: {theirs.get(field, 'absent')} there, "
-        f"{ours.get(field, 'absent')} here"
-        for field in sorted(theirs.keys() | ours.keys())
-        if theirs.get(field) != ours.get(field)
-    ]
-    if differing:
-        raise ConfigError(
-            f"Expected a new --{flag}, or the settings this one was made "
-            f"with. Received: {flag}={workdir} with\n  "
-            + "\n  ".join(differing)
+    before = read_json(path)
+    differing = _differing(before, ours)
+    if not differing:
+        return path.parent
+    if _may_change(path.parent, differing):
+        _change(path, before, ours, differing)
+        return path.parent
+    raise ConfigError(
+        f"Expected a new --{flag}, or the settings this one was made "
+        f"with. Received: {flag}={workdir} with\n  "
+        + "\n  ".join(
+            f"{field}: {there} there, {here} here"
+            for field, (there, here) in differing.items()
         )
-    return path.parent
+    )
+
+
+def _differing(
+    before: Mapping[str, Any], ours: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Returns the fields that differ, with both values."""
+    there, here = dict(_settings(before)), dict(_settings(ours))
+    return {
+        field: (there.get(field, "absent"), here.get(field, "absent"))
+        for field in sorted(there.keys() | here.keys())
+        if there.get(field) != here.get(field)
+    }
 
 
 def _settings(
@@ -332,3 +421,80 @@ def _settings(
             yield from _settings(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
+
+
+def _check_lost_config(path: pathlib.Path, ours: str, flag: str) -> None:
+    """Checks a folder without `config.json`: it is new, or it is ours."""
+    folder = path.parent
+    held = [
+        name
+        for name in ("checkpoints", "log.jsonl", "result.json", "table.json")
+        if (folder / name).exists()
+    ]
+    if not held:
+        return
+    named = set()
+    for witness in (
+        folder / "result.json", *folder.glob("checkpoints/*/state.json")
+    ):
+        with contextlib.suppress(ArtifactError):
+            named.add(read_json(witness).get("config_sha256"))
+    if ours not in named:
+        raise ArtifactError(
+            f"{path}: lost, and the folder holds {', '.join(held)} of "
+            f"{'other' if named - {None} else 'unknown'} settings. Put the "
+            f"file back, or give a new --{flag}."
+        )
+    warn(f"{path} was lost; it is written anew, as {held} are of this config")
+
+
+def warn(message: str) -> None:
+    """Tells the user, on standard error, of something that was put right."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def note_divergence(workdir: PathLike, message: str) -> None:
+    """Notes that a training diverged: its learning rates may be changed."""
+    write_json(pathlib.Path(workdir) / _DIVERGED, {"message": message}, True)
+
+
+def changes(workdir: PathLike) -> list[dict[str, Any]]:
+    """Returns how settings were changed after a training diverged.
+
+    Returns:
+        For each change `config_sha256`, the digest of the config before it,
+        and `settings`, the values before and after by name.
+
+    Raises:
+        ArtifactError: if the record is damaged.
+    """
+    path = pathlib.Path(workdir) / _CHANGES
+    if not path.exists():
+        return []
+    return read_json(path, "tfnas-changes/1", sealed=True)["changes"]
+
+
+def _may_change(folder: pathlib.Path, fields: Mapping[str, Any]) -> bool:
+    rates = all(re.fullmatch(r"(.*[._])?lr", field) for field in fields)
+    return rates and (folder / _DIVERGED).exists()
+
+
+def _change(
+    path: pathlib.Path, before: Mapping[str, Any], ours: Mapping[str, Any],
+    fields: Mapping[str, tuple[Any, Any]],
+) -> None:
+    record = {
+        "config_sha256": config_digest(before),
+        "settings": {name: list(pair) for name, pair in fields.items()},
+    }
+    known = [c for c in changes(path.parent) if c != record]
+    write_json(
+        path.with_name(_CHANGES),
+        {"format": "tfnas-changes/1", "changes": [*known, record]}, True,
+    )
+    write_json(path, ours)
+    (path.parent / _DIVERGED).unlink()
+    warn(
+        f"{path}: after the training diverged, "
+        + ", ".join(f"{k} from {a} to {b}" for k, (a, b) in fields.items())
+    )

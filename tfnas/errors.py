@@ -38,6 +38,10 @@ class Diverged(TfnasError):
     """A training lost its way: its loss is no longer finite."""
 
 
+class Locked(TfnasError):
+    """Another process works on the same workdir or file."""
+
+
 class RuntimeCrash(TfnasError):
     """The runtime crashed or hung on a `.tflite` file."""
 

@@ -1,7 +1,6 @@
 """A search as a stage: resumable, bound to its config and its table."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import random
@@ -255,7 +254,7 @@ def test_target_must_be_in_the_unit_of_the_search(
 
 def test_damaged_result_names_file_and_field(undisturbed, tmp_path):
     path = tmp_path / "result.json"
-    value = json.loads((undisturbed[0] / "result.json").read_text())
+    value = artifacts.read_json(undisturbed[0] / "result.json")
     del value["archs"][0]["cost"]
     artifacts.write_json(path, value)
     with pytest.raises(ArtifactError, match=f"{path}: .*'cost'"):

@@ -1,15 +1,20 @@
 """A stage that was killed ends with the files of an undisturbed one."""
 
+import contextlib
 import errno
 import os
+import shutil
+import signal
 
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 from tfnas import artifacts
+from tfnas import stopping
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.errors import Diverged
 from tfnas.train import distribute
 from tfnas.train.checkpoint import Checkpoints
 from tfnas.train.loop import Loop
@@ -107,10 +112,10 @@ def test_killed_inside_every_unit_gives_the_same(tmp_path, undisturbed):
 def test_killed_before_the_checkpoint_cuts_the_log_back(
     tmp_path, undisturbed, monkeypatch
 ):
-    def kill(self, units, state):
+    def kill(self, units, *rest):
         if units == 3:
             raise Killed
-        save(self, units, state)
+        save(self, units, *rest)
 
     save = Checkpoints.save
     with monkeypatch.context() as patch:
@@ -173,15 +178,139 @@ def test_other_inputs_are_refused_and_named(tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_damaged_checkpoint_changes_nothing(tmp_path):
+@pytest.mark.parametrize("damaged", [[2], [1, 2]])
+def test_damaged_checkpoints_are_passed_over_until_none_is_left(
+    tmp_path, undisturbed, damaged, capfd
+):
     with pytest.raises(Killed):
         start(tmp_path, kill_at=2).run("toy")
-    path = tmp_path / "checkpoints" / "epoch-00002" / "state.json"
-    path.write_bytes(path.read_bytes().replace(b"2", b"3"))
+    paths = [
+        tmp_path / "checkpoints" / f"epoch-{n:05}" / "state.json"
+        for n in damaged
+    ]
+    for path in paths:
+        path.write_bytes(path.read_bytes().replace(b"a", b"e"))
     before = contents(tmp_path)
-    with pytest.raises(ArtifactError, match=str(path)):
+    stage = start(tmp_path)
+    if len(damaged) == 2:
+        with pytest.raises(ArtifactError, match="To start afresh: rm -r"):
+            stage.run("toy")
+        assert contents(tmp_path) == before
+    else:
+        stage.run("toy")
+        assert outcome(stage) == undisturbed
+        assert str(paths[0]) in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("units", [0, 2, UNITS])
+def test_lost_checkpoints_are_never_a_silent_restart(tmp_path, units):
+    with contextlib.suppress(Killed):
+        start(tmp_path, kill_at=units).run("toy")
+    shutil.rmtree(tmp_path / "checkpoints")
+    before = contents(tmp_path)
+    with pytest.raises(ArtifactError, match="checkpoints are lost.*rm -r"):
         start(tmp_path).run("toy")
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("units", [2, UNITS])
+@pytest.mark.parametrize("kind", ["gone", "cut", "flipped", "a folder"])
+def test_damaged_log_is_mended_and_said(
+    tmp_path, undisturbed, units, kind, capfd
+):
+    with contextlib.suppress(Killed):
+        start(tmp_path, kill_at=units).run("toy")
+    log = tmp_path / "log.jsonl"
+    data = log.read_bytes()
+    log.unlink()
+    if kind == "a folder":
+        log.mkdir()
+        with pytest.raises(OSError, match="log.jsonl"):
+            start(tmp_path).run("toy")
+        return
+    if kind != "gone":
+        log.write_bytes(
+            data[:99] if kind == "cut" else data.replace(b"0.", b"1.", 1)
+        )
+    stage = start(tmp_path)
+    stage.run("toy")
+    assert f"{log}: damaged or lost" in capfd.readouterr().err
+    assert outcome(stage) == undisturbed
+
+
+def test_killed_in_the_first_unit_starts_again(tmp_path, undisturbed, capfd):
+    with pytest.raises(Killed):
+        start(tmp_path, kill_at=0).run("toy")
+    stage = start(tmp_path)
+    stage.run("toy")
+    assert outcome(stage) == undisturbed
+    assert "warning" not in capfd.readouterr().err
+
+
+def test_checkpoint_of_other_settings_is_refused(tmp_path):
+    work = Epochs(kill_at=2)
+    with pytest.raises(Killed):
+        Stage(tmp_path, work, work.loop, {}, {"lr": 0.1}).run("toy")
+    work = Epochs()
+    with pytest.raises(ConfigError, match="config_sha256"):
+        Stage(tmp_path, work, work.loop, {}, {"lr": 0.2}).run("toy")
+
+
+def test_state_without_a_field_names_it(tmp_path):
+    stage = start(tmp_path)
+    state = {"units": 1, "time_s": 0.0, "inputs": {}, "work": {}}
+    Checkpoints(tmp_path / "checkpoints", stage.work.variables()).save(1, state)
+    with pytest.raises(ArtifactError, match="state.json: field `records`"):
+        start(tmp_path).restore()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_at_a_unit_and_the_same_run_goes_on(
+    tmp_path, undisturbed, number
+):
+    class Signalled(Epochs):
+        def run_unit(self, unit):
+            if unit == 2:
+                os.kill(os.getpid(), number)
+            return super().run_unit(unit)
+
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    work = Signalled()
+    with pytest.raises(stopping.Stopped) as error:
+        Stage(tmp_path, work, work.loop, {"table": "abc"}).run("toy")
+    assert error.value.exit_code == 128 + number
+    assert (tmp_path / "checkpoints" / "epoch-00003").is_dir()
+    assert not (tmp_path / ".lock").exists()
+    assert before == [
+        signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)
+    ]
+    stage = start(tmp_path)
+    stage.run("toy")
+    assert outcome(stage) == undisturbed
+
+
+def test_variable_gone_bad_is_named_and_the_checkpoint_before_is_good(
+    tmp_path,
+):
+    class Bad(Epochs):
+        def run_unit(self, unit):
+            records = super().run_unit(unit)
+            if unit == 2:
+                self.weights.assign([1.0, float("nan")])
+            return records
+
+    work = Bad()
+    claim = {"lr": 0.1, "width": 3}
+    artifacts.claim_workdir(tmp_path, claim)
+    with pytest.raises(Diverged, match="unit 2: variable 0 of `weights`"):
+        Stage(tmp_path, work, work.loop, {}, claim).run("toy")
+    work = Epochs()
+    claim = {"lr": 0.05, "width": 3}
+    artifacts.claim_workdir(tmp_path, claim)
+    stage = Stage(tmp_path, work, work.loop, {}, claim)
+    stage.run("toy")
+    assert [r["epoch"] for r in outcome(stage)[0]] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert artifacts.changes(tmp_path)[0]["settings"] == {"lr": [0.1, 0.05]}
 
 
 def test_only_the_chief_writes(tmp_path, monkeypatch):
@@ -204,7 +333,9 @@ def test_time_in_the_log_goes_on(tmp_path):
 def test_scalars_are_on_disk_before_their_checkpoint(
     tmp_path, undisturbed, monkeypatch
 ):
-    def check(self, units, state):
+    def check(self, units, *rest):
+        if not units:
+            return
         board = event_accumulator.EventAccumulator(folder).Reload()
         points = board.Tensors("train/loss")
         seen.append({p.step: tf.make_ndarray(p.tensor_proto) for p in points})

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from tfnas import artifacts
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.search.base import SearchResult
@@ -365,6 +364,9 @@ def final_centres(
         ArtifactError: when there is no finished ASE-NAS search.
         ConfigError: when it searched another space.
     """
+    # Only here: searches of tables do without TensorFlow.
+    from tfnas.train import checkpoint
+
     folder = pathlib.Path(workdir)
     found = SearchResult.load(folder / "result.json").header
     if (found["algorithm"], found["space"]) != ("ase_nas", space.name):
@@ -372,10 +374,10 @@ def final_centres(
             f"{folder}: expected a search by ase_nas of {space.name}. "
             f"Received: by {found['algorithm']} of {found['space']}"
         )
-    states = sorted(folder.glob("checkpoints/epoch-?????/state.json"))
-    if not states:
+    state = checkpoint.newest_state(folder / "checkpoints")
+    if state is None:
         raise ArtifactError(
             f"{folder}: expected the checkpoint of a search. Received: none"
         )
-    state = artifacts.read_json(states[-1])["work"]["searched"]["strategy"]
+    state = state["work"]["searched"]["strategy"]
     return [space.check_codes(codes) for codes, *_ in state["centres"]]

@@ -61,10 +61,19 @@ class Found:
 
     @classmethod
     def from_json(cls, value: dict[str, Any], source: str) -> Found:
-        """Reads a record of `result.json`."""
+        """Reads a record of `result.json`.
+
+        Raises:
+            ArtifactError: when the network is not the one of its id.
+        """
+        arch = Arch.from_json(value["arch"], source)
+        if value["id"] != arch.id:
+            raise ArtifactError(
+                f"{source}: field `id` must be that of the network, "
+                f"{arch.id}. Received: {value['id']!r}"
+            )
         return cls(
-            Arch.from_json(value["arch"], source), value["cost"],
-            value["score"], value["role"], value["epoch"],
+            arch, value["cost"], value["score"], value["role"], value["epoch"]
         )
 
 
@@ -94,7 +103,7 @@ class SearchResult:
         return [scored[i].arch.id for i in front]
 
     def save(self, path: str | pathlib.Path) -> None:
-        """Writes `result.json`; it holds no clock times."""
+        """Writes `result.json`, sealed; it holds no clock times."""
         artifacts.write_json(
             path,
             {
@@ -105,16 +114,24 @@ class SearchResult:
                 "pareto": self.pareto,
                 "history": self.history,
             },
+            sealed=True,
         )
 
     @classmethod
-    def load(cls, path: str | pathlib.Path) -> SearchResult:
+    def load(
+        cls, path: str | pathlib.Path, sealed: bool = False
+    ) -> SearchResult:
         """Reads `result.json`.
 
+        Args:
+            path: The file.
+            sealed: Whether it must vouch for itself; see `artifacts`.
+
         Raises:
-            ArtifactError: when the file is missing or not of the format.
+            ArtifactError: when the file is missing, damaged, or not of the
+                format.
         """
-        value = artifacts.read_json(path, FORMAT)
+        value = artifacts.read_json(path, FORMAT, sealed=sealed)
         try:
             archs, baseline = (
                 [Found.from_json(f, str(path)) for f in value[name]]

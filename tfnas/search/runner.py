@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 from typing import Any
 
 from tfnas import artifacts
+from tfnas import locks
 from tfnas import seeds
 from tfnas.cost.lut import LatencyTable
 from tfnas.errors import ArtifactError
@@ -26,6 +28,7 @@ from tfnas.train import distribute
 from tfnas.train import run_state
 from tfnas.train.loop import Loop
 from tfnas.train.stage import Stage
+from tfnas.train.stage import check_log
 
 __all__ = ["make_search", "open_search", "run_search"]
 # Imported to register their searches and evaluators.
@@ -96,7 +99,7 @@ def _inputs(config: Any) -> dict[str, Any]:
 
 
 def open_search(config: Any, workdir: str | os.PathLike) -> Search:
-    """Returns a search as its newest checkpoint left it.
+    """Returns a search as its newest good checkpoint left it.
 
     Nothing in the workdir is changed, so the search may still be running.
 
@@ -105,13 +108,18 @@ def open_search(config: Any, workdir: str | os.PathLike) -> Search:
         workdir: Its workdir.
 
     Raises:
-        ArtifactError: when there is no checkpoint, or a damaged one.
-        ConfigError: when the checkpoint was made from another table.
+        ArtifactError: when there is no checkpoint, or no good one.
+        ConfigError: when the checkpoint was made from another table, or by
+            another config than stands in `config.json`.
     """
+    folder = pathlib.Path(workdir)
+    claim = None  # where it is lost, nothing says otherwise than `config`
+    if (folder / "config.json").exists():
+        claim = artifacts.read_json(folder / "config.json")
     config = config.copy_and_resolve_references()
     config.strategy = "default"
     search, loop = make_search(config, progress=False)
-    if not Stage(workdir, search, loop, _inputs(config)).restore():
+    if not Stage(folder, search, loop, _inputs(config), claim).restore():
         raise ArtifactError(
             f"{workdir}: expected the checkpoint of a search, which is there "
             "after its first epoch. Received: none"
@@ -119,21 +127,63 @@ def open_search(config: Any, workdir: str | os.PathLike) -> Search:
     return search
 
 
-def _load_result(path: pathlib.Path, config: Any) -> SearchResult:
-    result = SearchResult.load(path)
+def _finished(folder: pathlib.Path, config: Any) -> SearchResult | None:
+    """Returns the result of a finished search.
+
+    Returns:
+        The result; `None` where there is none, or where it, or a file that
+        it names, is damaged: the checkpoint gives it once more.
+
+    Raises:
+        ConfigError: when it was made from another table or config.
+    """
+    path = folder / "result.json"
+    if not path.exists():
+        return None
+    try:
+        result = SearchResult.load(path, sealed=True)
+        if not result.archs:
+            raise ArtifactError(f"{path}: expected a network. Received: none")
+        for name, expected in result.header.get("files", {}).items():
+            if artifacts.sha256(folder / name) != expected:
+                raise ArtifactError(f"{folder / name}: the file is damaged")
+    except ArtifactError as error:
+        artifacts.warn(f"{error}. It is made anew from the checkpoint")
+        return None
+    _check_origin(result, path, config)
+    check_log(folder)
+    return result
+
+
+def _check_origin(
+    result: SearchResult, path: pathlib.Path, config: Any
+) -> None:
     found, ours = result.header.get("inputs"), _inputs(config)
     if found != ours:
         raise ConfigError(
             f"{path}: expected the inputs that the result was made from, "
             f"{found}. Received: {ours}"
         )
-    return result
+    theirs = result.header.get("config_sha256")
+    claimed = artifacts.config_digest(config)
+    before = [c["config_sha256"] for c in artifacts.changes(path.parent)]
+    if theirs not in (claimed, *before):
+        raise ConfigError(
+            f"{path}: expected a result of the settings in "
+            f"{path.parent}/config.json, {claimed}. Received: "
+            f"config_sha256={theirs}"
+        )
 
 
 def run_search(
     config: Any, workdir: str | os.PathLike, progress: bool = True
 ) -> SearchResult:
     """Runs a search to its end; the same call again goes on where it was.
+
+    What the folder holds is believed only with its digests: a damaged
+    checkpoint is passed over for the one before, a damaged result or log is
+    made anew from the checkpoint, and a warning says so. Results of versions
+    without digests are made anew, too.
 
     Args:
         config: A config such as those in `configs/`.
@@ -146,20 +196,36 @@ def run_search(
 
     Raises:
         ConfigError: when the workdir belongs to another config or table.
+        ArtifactError: when nothing good is left of the checkpoints.
+        Locked: when another process works in the folder.
         LutMiss: with every operator that the latency table lacks.
         InfeasibleBudget: when the target cannot be reached.
     """
     folder = pathlib.Path(workdir)
-    result_path = folder / "result.json"
-    if (folder / "config.json").exists():
+    chief = distribute.is_chief(distribute.strategy(config.strategy))
+    with locks.workdir(folder) if chief else contextlib.nullcontext():
+        if any((folder / n).exists() for n in ("config.json", "result.json")):
+            artifacts.claim_workdir(folder, config)
+            if (found := _finished(folder, config)) is not None:
+                return found
+        # Claimed only now: a target that is refused leaves no trace.
+        search, loop = make_search(config, progress)
         artifacts.claim_workdir(folder, config)
-        if result_path.exists():
-            return _load_result(result_path, config)
-    # Claimed only now: a target that is refused leaves no trace.
-    search, loop = make_search(config, progress)
-    artifacts.claim_workdir(folder, config)
-    inputs = _inputs(config)
-    Stage(folder, search, loop, inputs).run("search")
+        inputs = _inputs(config)
+        Stage(folder, search, loop, inputs, config).run("search")
+        return _result(folder, config, search, inputs, chief)
+
+
+def _result(
+    folder: pathlib.Path, config: Any, search: Search,
+    inputs: dict[str, Any], chief: bool,
+) -> SearchResult:
+    """Returns the result of a search at its end; the chief writes it."""
+    digests = {}
+    if chief:
+        for name, value in search.files().items():
+            artifacts.write_json(folder / name, value)
+            digests[name] = artifacts.sha256(folder / name)
     header = {
         "algorithm": config.algorithm,
         "space": config.space,
@@ -167,12 +233,14 @@ def run_search(
         "strategy": config.strategy,
         "versions": run_state.versions(),
         "inputs": inputs,
+        "config_sha256": artifacts.config_digest(config),
+        "files": digests,
         "unit": search.unit,
         "target": search.target,
     }
+    if changes := artifacts.changes(folder):
+        header["changes"] = changes
     result = SearchResult(header, *search.outcome())
-    if distribute.is_chief(loop.strategy):
-        for name, value in search.files().items():
-            artifacts.write_json(folder / name, value)
-        result.save(result_path)
+    if chief:
+        result.save(folder / "result.json")
     return result

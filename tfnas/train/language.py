@@ -37,6 +37,7 @@ from tfnas.train.loop import Loop
 from tfnas.train.loop import Objective
 from tfnas.train.loop import Phase
 from tfnas.train.stage import Stage
+from tfnas.train.stage import write_result
 
 FORMAT = "tfnas-trained-language/1"
 _DIVERGED_LOSS = 30.0  # of a word; what is above counts as not finite
@@ -374,14 +375,13 @@ def train_language(
     arch.save(folder / "arch.json")
     text.vocabulary.save(folder / "vocabulary.json")
     inputs = {"arch": arch.id, "text_sha256": text.digest}
-    Stage(folder, work, loop, inputs).run(title)
+    Stage(folder, work, loop, inputs, claim).run(title)
     losses = {"test": work.finish(), "valid": min(work.losses)}
     perplexity = {part: math.exp(loss) for part, loss in losses.items()}
-    result = folder / "result.json"
-    if not result.exists():  # it names the versions that trained
-        artifacts.write_json(
-            result,
-            {"format": FORMAT, "arch_id": arch.id, "perplexity": perplexity,
-             "versions": run_state.versions(), "seed": config.seed},
-        )
+    write_result(
+        folder / "result.json",
+        {"format": FORMAT, "arch_id": arch.id, "perplexity": perplexity,
+         "versions": run_state.versions(), "seed": config.seed,
+         "config_sha256": artifacts.config_digest(claim)},
+    )
     return work.model, perplexity

@@ -19,6 +19,7 @@ from typing import Any
 import tensorflow as tf
 import tqdm
 
+from tfnas import stopping
 from tfnas.data import blame
 from tfnas.errors import ConfigError
 from tfnas.errors import Diverged
@@ -28,6 +29,10 @@ from tfnas.train.optimizers import Optimizer
 
 # Seconds between two states of the progress bar; a log file needs few.
 _TERMINAL_S, _FILE_S = 1.0, 60.0
+# A loss that is not finite is seen at the next look: a look waits for the
+# step, so that one at each step would cost time.
+_LOOK_STEPS = 50
+_BAD, _NONE_BAD = "first bad step", tf.int64.max
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +163,8 @@ class Loop:
         for i in range(self.num_steps(phase)):
             sums = self._take(phase, iterator, done + i)
             totals = _added(totals, sums)
+            if (i + 1) % _LOOK_STEPS == 0:
+                _check_loss(phase, epoch, totals)
             if enough is not None and enough(_step_means(sums)):
                 break
         return _means(phase, epoch, totals)
@@ -188,10 +195,12 @@ class Loop:
         for _ in range(times):
             for i, (phase, steps) in enumerate(turns):
                 for _ in range(steps):
-                    sums = self._take(
-                        phase, next(streams[i]), self.steps[phase.name]
-                    )
+                    number = self.steps[phase.name]
+                    sums = self._take(phase, next(streams[i]), number)
                     totals[i] = _added(totals[i], sums)
+                    if (number + 1) % _LOOK_STEPS == 0:
+                        epoch = number // self.num_steps(phase)
+                        _check_loss(phase, epoch, totals[i])
         return [
             _means(phase, self.steps[phase.name] // self.num_steps(phase), t)
             for (phase, _), t in zip(turns, totals, strict=True)
@@ -237,6 +246,7 @@ class Loop:
         if phase.optimizer is not None:
             self.steps[phase.name] += 1
         self.advance()
+        stopping.check()
         return sums
 
     def average(self, variables: Sequence[Any]) -> None:
@@ -299,15 +309,22 @@ class Loop:
         sums = self.strategy.run(
             _replica_step, args=(phase, next(iterator), draw, number)
         )
-        return tf.nest.map_structure(
+        sums = tf.nest.map_structure(
             lambda x: self.strategy.reduce("SUM", x, axis=None), sums
         )
+        finite = tf.math.is_finite(sums["loss"])
+        return {**sums, _BAD: tf.where(finite, _NONE_BAD, number)}
 
 
-def _added(totals: Any, sums: dict[str, tf.Tensor]) -> Any:
+def _added(
+    totals: dict[str, tf.Tensor] | None, sums: dict[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
     if totals is None:
         return sums
-    return tf.nest.map_structure(tf.add, totals, sums)
+    return {
+        name: (tf.minimum if name == _BAD else tf.add)(totals[name], value)
+        for name, value in sums.items()
+    }
 
 
 def _no_batch(phase: Phase) -> TfnasError:
@@ -319,14 +336,30 @@ def _no_batch(phase: Phase) -> TfnasError:
 
 def _step_means(sums: dict[str, tf.Tensor]) -> dict[str, float]:
     count = float(sums["count"])
-    return {k: float(v) / count for k, v in sums.items() if k != "count"}
+    return {
+        name: float(value) / count
+        for name, value in sums.items()
+        if name not in ("count", _BAD)
+    }
+
+
+def _check_loss(phase: Phase, epoch: int, totals: Any) -> None:
+    """Raises `Diverged` when the loss of a step was not finite."""
+    step = int(totals[_BAD])
+    if step != _NONE_BAD:
+        raise Diverged(
+            f"phase `{phase.name}`, epoch {epoch}: at step {step} the loss must "
+            "stay finite; a lower learning rate may help. Received: "
+            f"{float(totals['loss'])}"
+        )
 
 
 def _means(phase: Phase, epoch: int, totals: Any) -> dict[str, float]:
     if totals is None:
         raise _no_batch(phase)
+    _check_loss(phase, epoch, totals)
     result = _step_means(totals)
-    if not math.isfinite(result["loss"]):
+    if not math.isfinite(result["loss"]):  # the sum of great losses
         raise Diverged(
             f"phase `{phase.name}`, epoch {epoch}: the loss must stay finite; "
             f"a lower learning rate may help. Received: {result['loss']}"

@@ -34,6 +34,7 @@ from tfnas.train.optimizers import SGD
 from tfnas.train.optimizers import AdamW
 from tfnas.train.optimizers import Optimizer
 from tfnas.train.stage import Stage
+from tfnas.train.stage import write_result
 
 __all__ = ["FORMAT", "Retraining", "retrain", "save_model"]
 
@@ -300,15 +301,14 @@ def retrain(
     inputs = {"arch": arch.id}
     if (teacher := recipe.option(config.train, "teacher")) is not None:
         inputs["teacher"] = artifacts.sha256(teacher)
-    Stage(folder, work, loop, inputs).run(title)
+    Stage(folder, work, loop, inputs, claim).run(title)
     assert work.accuracy is not None  # the last epoch is tested
-    result = folder / "result.json"
-    # It names the versions that trained, not those that came back later.
-    if distribute.is_chief(strategy) and not result.exists():
-        artifacts.write_json(
-            result,
+    if distribute.is_chief(strategy):
+        write_result(
+            folder / "result.json",
             {"format": FORMAT, "arch_id": arch.id, "accuracy": work.accuracy,
-             "versions": run_state.versions(), "seed": config.seed},
+             "versions": run_state.versions(), "seed": config.seed,
+             "config_sha256": artifacts.config_digest(claim)},
         )
     return work.model, work.accuracy
 

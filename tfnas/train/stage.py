@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import shlex
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,10 +14,20 @@ from typing import Protocol
 import tensorflow as tf
 
 from tfnas import artifacts
+from tfnas import locks
+from tfnas import stopping
+from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.errors import Diverged
+from tfnas.train import checkpoint
 from tfnas.train import distribute
 from tfnas.train.checkpoint import Checkpoints
 from tfnas.train.loop import Loop
+
+_STATE_FIELDS: dict[str, Any] = {
+    "units": int, "records": int, "time_s": (int, float), "inputs": dict,
+    "work": dict,
+}
 
 
 class Work(Protocol):
@@ -47,6 +59,9 @@ class Stage:
     Only the chief of several machines writes files; all of them read the
     checkpoints, so the workdir has to be on a disk that they share.
 
+    The first checkpoint is that of no units: a folder with a log but without
+    checkpoints has lost them.
+
     Args:
         workdir: Folder with `log.jsonl`, `checkpoints/` and `tensorboard/`.
         work: What to run.
@@ -54,57 +69,127 @@ class Stage:
         inputs: What the work depends on beside its config, such as the
             SHA-256 of a table; a checkpoint made from other inputs is
             refused.
+        config: The settings that the workdir was claimed with; a checkpoint
+            of others is refused. `None` where the caller answers for that.
     """
 
     def __init__(
         self, workdir: str | os.PathLike, work: Work, loop: Loop,
-        inputs: Mapping[str, Any],
+        inputs: Mapping[str, Any], config: Mapping[str, Any] | None = None,
     ):
         self.workdir, self.work, self.loop = pathlib.Path(workdir), work, loop
         self._inputs = dict(inputs)
-        self._log = self.workdir / "log.jsonl"
+        self._config = config and artifacts.config_digest(config)
+        self._log = self.workdir / checkpoint.LOG
         self._records, self._seconds = 0, 0.0
         self._checkpoints = Checkpoints(
             self.workdir / "checkpoints", work.variables()
         )
 
     def restore(self) -> int:
-        """Goes back to the newest checkpoint; changes nothing on disk.
+        """Goes back to the newest good checkpoint; changes nothing on disk.
 
         Returns:
             The number of units done.
 
         Raises:
             ConfigError: when the checkpoint was made from other inputs.
-            ArtifactError: when the checkpoint is damaged.
+            ArtifactError: when no checkpoint is good any more.
         """
-        state = self._checkpoints.restore()
+        try:
+            state = self._checkpoints.restore()
+        except ArtifactError as error:
+            raise ArtifactError(f"{error} {self._fresh_start()}") from error
         if state is None:
+            self._check_new()
             return 0
+        source = f"{self._checkpoints.restored}/state.json"
+        for name, kind in _STATE_FIELDS.items():
+            if not isinstance(state.get(name), kind):
+                raise ArtifactError(
+                    f"{source}: field `{name}` is missing or wrong. "
+                    f"Received: {str(state.get(name))[:80]}"
+                )
+        self._check_origin(state, source)
+        try:
+            self.work.restore(state["work"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ArtifactError(
+                f"{source}: field `work` is not the state of this work: "
+                f"{error!r}"
+            ) from error
+        self._records, self._seconds = state["records"], state["time_s"]
+        return state["units"]
+
+    def _check_origin(self, state: Mapping[str, Any], source: str) -> None:
         if state["inputs"] != self._inputs:
             raise ConfigError(
                 f"{self.workdir}: expected the inputs that the checkpoint was "
                 f"made from, {state['inputs']}. Received: {self._inputs}"
             )
-        self.work.restore(state["work"])
-        self._records, self._seconds = state["records"], state["time_s"]
-        return state["units"]
+        theirs = state.get("config_sha256")
+        if theirs is None or self._config is None or theirs == self._config:
+            return
+        before = [c["config_sha256"] for c in artifacts.changes(self.workdir)]
+        if theirs not in before:
+            raise ConfigError(
+                f"{source}: expected a checkpoint of the settings in "
+                f"{self.workdir}/config.json, {self._config}. Received: "
+                f"config_sha256={theirs}"
+            )
+
+    def _check_new(self) -> None:
+        """Checks that a workdir without checkpoints never had any."""
+        for name in (checkpoint.LOG, "result.json", "tensorboard"):
+            if (self.workdir / name).exists():
+                raise ArtifactError(
+                    f"{self.workdir}: there is a {name}, but the checkpoints "
+                    f"are lost. {self._fresh_start()}"
+                )
+
+    def _fresh_start(self) -> str:
+        words = [
+            str(self.workdir / name)
+            for name in (
+                "checkpoints", checkpoint.LOG, "tensorboard", "result.json"
+            )
+        ]
+        return f"To start afresh: rm -r {shlex.join(words)}"
 
     def run(self, title: str) -> None:
         """Does the units that are left, saving after each.
 
+        SIGTERM and Ctrl-C end it in good order: see `stopping`.
+
         Args:
             title: Title of the progress bar.
+
+        Raises:
+            Locked: when another process works in the folder.
+            Diverged: when a loss or a variable is not finite; what was saved
+                last is good, and the learning rates may be changed.
         """
+        if not distribute.is_chief(self.loop.strategy):
+            with stopping.handled():
+                for unit in range(self._agreed(), self.work.units):
+                    self.work.run_unit(unit)
+                    self._checkpoints.check_finite()
+            return
+        with locks.workdir(self.workdir), stopping.deferred():
+            done = self._agreed()
+            self._restore_log()
+            if done < self.work.units:
+                self._run_units(done, title)
+
+    def _agreed(self) -> int:
+        """Returns the number of units that all machines have done."""
         done = self.restore()
         distribute.check_agree(self.loop.strategy, done, "units done")
-        if done == self.work.units:
-            return
-        if not distribute.is_chief(self.loop.strategy):
-            for unit in range(done, self.work.units):
-                self.work.run_unit(unit)
-            return
-        self._cut_log()
+        return done
+
+    def _run_units(self, done: int, title: str) -> None:
+        if self._checkpoints.restored is None:
+            self._save(0)
         steps = [self.work.unit_steps(u) for u in range(self.work.units)]
         self.loop.expect(sum(steps), sum(steps[:done]), title)
         folder = str(self.workdir / "tensorboard")
@@ -112,20 +197,67 @@ class Stage:
         start = time.monotonic() - self._seconds
         try:
             for unit in range(done, self.work.units):
+                stopping.check()
                 records = self.work.run_unit(unit)
                 self._seconds = round(time.monotonic() - start, 2)
                 self._write_records(writer, unit, records)
                 self._save(unit + 1)
+        except Diverged as error:
+            raise self._diverged(error, unit) from error
         finally:
             writer.close()
             self.loop.close()
 
-    def _cut_log(self) -> None:
-        """Drops the records of units that were not saved."""
-        if self._log.exists():
-            lines = self._log.read_text().splitlines(keepends=True)
-            kept = "".join(lines[: self._records])
-            artifacts.write_text(self._log, kept)
+    def _diverged(self, error: Diverged, unit: int) -> Diverged:
+        """Notes that it diverged; returns what to tell the user."""
+        message = str(error)
+        try:
+            self._checkpoints.check_finite()
+        except Diverged as first:
+            if str(first) != message:
+                message += f"; {first}"
+        artifacts.note_divergence(self.workdir, message)
+        return Diverged(
+            f"{self.workdir}: unit {unit}: {message}. The checkpoint after "
+            f"unit {unit} of {self.work.units} is good: the same command with "
+            "lower learning rates (settings called `lr`) goes on from there."
+        )
+
+    def _restore_log(self) -> None:
+        """Makes the log that of the checkpoint.
+
+        It drops the records of units that were not saved, and says so where
+        others are damaged or lost.
+
+        Raises:
+            ArtifactError: when a checkpoint of an older version has no log,
+                and the workdir's lacks records.
+        """
+        folder = self._checkpoints.restored
+        if folder is None:
+            return
+        held = b""
+        if self._log.is_file():
+            held = self._log.read_bytes()
+        if not (folder / checkpoint.LOG).exists():
+            lines = held.splitlines(keepends=True)
+            if len(lines) < self._records:
+                raise ArtifactError(
+                    f"{self._log}: expected the {self._records} records that "
+                    f"{folder} counts. Received: {len(lines)}. "
+                    f"{self._fresh_start()}"
+                )
+            artifacts.write_bytes(
+                self._log, b"".join(lines[: self._records])
+            )
+            return
+        saved = (folder / checkpoint.LOG).read_bytes()
+        if not held.startswith(saved):
+            artifacts.warn(
+                f"{self._log}: damaged or lost; written anew from {folder}"
+            )
+        if held != saved and (saved or self._log.exists()):
+            artifacts.write_bytes(self._log, saved)
 
     def _write_records(
         self, writer: Any, unit: int, records: list[dict[str, Any]]
@@ -151,6 +283,51 @@ class Stage:
                 "records": self._records,
                 "time_s": self._seconds,
                 "inputs": self._inputs,
+                "config_sha256": self._config,
                 "work": self.work.state(),
             },
+            self._log.read_bytes() if units else b"",
         )
+
+
+def check_log(workdir: str | os.PathLike) -> None:
+    """Checks the log of a finished stage; mends it from its checkpoint.
+
+    Args:
+        workdir: The stage's folder. One of an older version, or without a
+            good checkpoint, is left as it is.
+    """
+    log = pathlib.Path(workdir) / checkpoint.LOG
+    for folder in reversed(checkpoint.saved(log.parent / "checkpoints")):
+        with contextlib.suppress(ArtifactError):
+            checkpoint.check_files(folder)
+            saved = folder / checkpoint.LOG
+            held = log.read_bytes() if log.is_file() else None
+            if saved.exists() and saved.read_bytes() != held:
+                artifacts.warn(
+                    f"{log}: damaged or lost; written anew from {folder}"
+                )
+                artifacts.write_bytes(log, saved.read_bytes())
+            return
+
+
+def write_result(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
+    """Writes the sealed result of a stage, unless it is there and good.
+
+    It names the `versions` that made it, not those that came back later.
+
+    Args:
+        path: The file.
+        value: What the stage has come to, with its "format".
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        try:
+            found = artifacts.read_json(path, value["format"], sealed=True)
+        except ArtifactError as error:
+            artifacts.warn(f"{error}; written anew")
+        else:
+            if {**value, "versions": found.get("versions")} == found:
+                return
+            artifacts.warn(f"{path}: not what was trained; written anew")
+    artifacts.write_json(path, value, sealed=True)

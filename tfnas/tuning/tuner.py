@@ -171,7 +171,9 @@ class RecipeTuner(base_tuner.BaseTuner):
             )
         except Diverged as error:
             accuracy = 0.0
-            artifacts.write_json(folder / _DIVERGED, {"message": str(error)})
+            # What the loop said: the stage adds paths and how to go on.
+            message = str(error.__cause__ or error)
+            artifacts.write_json(folder / _DIVERGED, {"message": message})
         except Exception as error:
             raise keras_tuner.errors.FatalError(str(error)) from error
         return {OBJECTIVE: accuracy}
