@@ -8,28 +8,41 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import ipaddress
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import TypeVar
 
+from android_bench import listing
+from android_bench.listing import PASSING
+from android_bench.listing import READY
+from android_bench.listing import Attached
 from tfnas.errors import ConfigError
 from tfnas.errors import DeviceError
 
-_READY = "device"
-_ADVICE = {
-    "unauthorized": "allow USB debugging in the dialog on the phone",
-    "offline": "plug the phone in again, or restart it",
-    "no permissions": "give this user access to the USB device (udev rules)",
-}
 # A connection that breaks looks like a command that ended well, with less
 # output. So each command says itself that it has ended, and how.
 _END = "tfnas-exit:"
 _POLL_S = 0.2
 _CONNECT_S = 5
+_SETTLE_S = 5
+_PORT = 5555  # where phones listen unless they say otherwise
+_SLOWEST_BYTES_S = 1 << 20
+# A client must not go on pushing when nobody is left who would clean up.
+_TIED = ("setpriv", "--pdeathsig", "KILL", "--")
+# What a client says when the phone itself, or a file here, is the reason.
+_FINAL = re.compile(
+    r"\bremote\b|No such file|cannot (stat|lstat|open|create|read|write)|"
+    r"Permission denied|No space left|Read-only file system|Is a directory|"
+    r"Not a directory|File too large|Disk quota"
+)
 _T = TypeVar("_T")
 
 
@@ -39,19 +52,6 @@ class Disconnected(DeviceError):
 
 class TimedOut(DeviceError):
     """A command did not end in time."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Attached:
-    """A phone that the adb server knows.
-
-    Args:
-        serial: Its serial number, or `host:port`.
-        state: `"device"` when it is ready.
-    """
-
-    serial: str
-    state: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,20 +74,33 @@ class Completed:
         return f"{self.stdout}\n{self.stderr}".strip()[-800:]
 
 
+@functools.cache
+def _can_tie() -> bool:
+    with contextlib.suppress(OSError):
+        done = subprocess.run([*_TIED, "true"], capture_output=True)
+        return done.returncode == 0
+    return False
+
+
 def _adb(args: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess:
-    try:
-        return subprocess.run(
-            ["adb", *args],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-        )
-    except FileNotFoundError as error:
+    program = shutil.which("adb")
+    if program is None:
         raise ConfigError(
             "Expected the program `adb` (Android platform tools; on Debian "
             "`apt-get install adb`)."
+        )
+    try:
+        return subprocess.run(
+            [*(_TIED if _can_tie() else ()), program, *args],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise DeviceError(
+            f"{program} cannot be run: {error.strerror}"
         ) from error
     except subprocess.TimeoutExpired as error:
         raise TimedOut(
@@ -102,13 +115,15 @@ def attached(timeout_s: float = 30) -> list[Attached]:
         ConfigError: when there is no `adb`.
         DeviceError: when its server does not answer.
     """
-    done = _adb(["devices"], timeout_s)
+    return listing.parse(_devices([], timeout_s))
+
+
+def _devices(options: Sequence[str], timeout_s: float) -> str:
+    done = _adb(["devices", *options], timeout_s)
     if done.returncode:
-        raise DeviceError(f"adb devices: {done.stderr.strip()}")
-    # Lines before this one are about the server being started.
-    _, _, listing = done.stdout.partition("List of devices attached\n")
-    lines = [line.partition("\t") for line in listing.splitlines() if line]
-    return [Attached(serial, state) for serial, _, state in lines]
+        said = " ".join((done.stderr or done.stdout).split())
+        raise DeviceError(f"adb devices: {said[-400:]}")
+    return done.stdout
 
 
 def find(serial: str | None = None) -> str:
@@ -116,44 +131,80 @@ def find(serial: str | None = None) -> str:
 
     Args:
         serial: The phone; `None` for the only one. One that is reached over
-            the network (`host:port`) is connected.
+            the network (`host:port`, or an address alone) is connected.
 
     Raises:
         DeviceError: when there is no such phone, several of them, or it is
             not ready; the message says what there is, and what to do.
     """
     phones = attached()
-    listing = ", ".join(f"{p.serial} ({p.state})" for p in phones) or "none"
     if serial is None:
         if len(phones) != 1:
             raise DeviceError(
                 "Expected one phone, or a serial number to choose by. "
-                f"Received: {listing}"
+                f"Received: {_summary(phones)}"
             )
         serial = phones[0].serial
-    states = {phone.serial: phone.state for phone in phones}
-    if states.get(serial) != _READY and _is_address(serial):
+    serial = _with_port(serial)
+    deadline = time.monotonic() + _SETTLE_S
+    phone = _only(serial, phones)
+    if not (phone and phone.state == READY) and _is_address(serial):
         _connect(serial)
-        states = {phone.serial: phone.state for phone in attached()}
-    if serial not in states:
+        phone = _only(serial, attached())
+    while phone and phone.state in PASSING and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        phone = _only(serial, attached())
+    if phone is None:
         raise DeviceError(
             f"Expected an attached phone. Received: serial={serial!r}, "
-            f"attached: {listing}"
+            f"attached: {_summary(phones)}"
         )
-    if states[serial] != _READY:
-        raise _not_ready(serial, states[serial])
+    if phone.state != READY:
+        raise DeviceError(phone.trouble)
     return serial
 
 
-def _not_ready(serial: str, state: str) -> DeviceError:
-    advice = [text for name, text in _ADVICE.items() if name in state]
-    return DeviceError(
-        f"{serial} is {state}" + "".join(f": {text}" for text in advice)
+def _summary(phones: Sequence[Attached]) -> str:
+    return ", ".join(f"{p.serial} ({p.state})" for p in phones) or "none"
+
+
+def _only(serial: str, phones: Sequence[Attached]) -> Attached | None:
+    """Returns the phone of a serial number.
+
+    Raises:
+        DeviceError: when there are two of them.
+    """
+    same = [phone for phone in phones if phone.serial == serial]
+    if len(same) < 2:
+        return same[0] if same else None
+    ids = [
+        phone.transport
+        for phone in listing.parse(_devices(["-l"], 30))
+        if phone.serial == serial and phone.transport
+    ]
+    one = ids[0] if ids else "TRANSPORT_ID"
+    raise DeviceError(
+        f"{serial}: {len(same)} phones have this serial number (transport "
+        f"ids: {', '.join(ids) or 'not told'}). Unplug all but one, or reach "
+        f"one over the network: `adb -t {one} tcpip {_PORT}`, then take its "
+        f"address ADDRESS:{_PORT} for its serial number."
     )
 
 
+def _with_port(serial: str) -> str:
+    try:
+        address = ipaddress.ip_address(serial.strip("[]"))
+    except ValueError:
+        return serial
+    host = f"[{address}]" if address.version == 6 else str(address)
+    return f"{host}:{_PORT}"
+
+
 def _is_address(serial: str) -> bool:
-    return ":" in serial
+    # Names that phones announce have no port, paths of USB (`usb:1-1.2`) no
+    # number that could be one.
+    form = r"(\[[^\]\s]+\]|[^:\s]+):[0-9]{1,5}"
+    return re.fullmatch(form, serial) is not None
 
 
 def _connect(serial: str) -> None:
@@ -237,23 +288,26 @@ class Adb:
             DeviceError: when the phone refuses (it is full, say) or stays
                 away.
         """
+        size_bytes = sum(map(_size_bytes, sources))
         words = ["push", *map(str, sources), target]
-        self._patiently(lambda: self._copy(words))
+        timeout_s = self.timeout_s + size_bytes / _SLOWEST_BYTES_S
+        self._patiently(lambda: self._copy(words, timeout_s))
 
     def pull(self, source: str, target: str | os.PathLike) -> None:
         """Copies a file from the phone; see `push`."""
-        self._patiently(lambda: self._copy(["pull", source, str(target)]))
+        words = ["pull", source, str(target)]
+        self._patiently(lambda: self._copy(words, self.timeout_s))
 
-    def _copy(self, words: Sequence[str]) -> None:
-        done = self._client(words)
+    def _copy(self, words: Sequence[str], timeout_s: float) -> None:
+        done = self._client(words, timeout_s)
         if done.returncode == 0:
             return
-        said = (done.stderr + done.stdout).strip()[-800:]
-        # What the phone itself answered will not change; the rest is the
-        # connection.
-        final = ("remote", "No such file", "cannot stat", "Permission denied")
-        kind = DeviceError if any(x in said for x in final) else Disconnected
-        raise kind(f"{self.serial}: adb {words[0]} failed: {said}")
+        said = " ".join((done.stderr + done.stdout).split())
+        reason = said
+        for word in words[1:]:  # a name may be made of any words
+            reason = reason.replace(word, "")
+        kind = DeviceError if _FINAL.search(reason) else Disconnected
+        raise kind(f"{self.serial}: adb {words[0]} failed: {said[-800:]}")
 
     def _client(
         self, words: Sequence[str], timeout_s: float | None = None
@@ -277,13 +331,13 @@ class Adb:
         """
         deadline = time.monotonic() + self.patience_s
         while True:
-            states = {phone.serial: phone.state for phone in attached()}
-            state = states.get(self.serial, "away")
-            if state == _READY and self._answers():
+            phone = _only(self.serial, attached())
+            if phone and phone.state == READY and self._answers():
                 return
-            if state == "unauthorized":
-                raise _not_ready(self.serial, state)
+            if phone and phone.state == "unauthorized":
+                raise DeviceError(phone.trouble)
             if time.monotonic() > deadline:
+                state = phone.state if phone else "away"
                 raise Disconnected(
                     f"{self.serial} is {state} and did not come back within "
                     f"{self.patience_s:g} s"
@@ -300,3 +354,10 @@ class Adb:
             )
         except TimedOut:
             return False
+
+
+def _size_bytes(source: str | os.PathLike) -> int:
+    try:
+        return os.stat(source).st_size
+    except OSError:  # `adb` says it better
+        return 0

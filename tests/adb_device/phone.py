@@ -1,9 +1,10 @@
-"""A phone that is a folder of this machine, on a port of the loopback.
+"""A phone of the tests: its folder, its cable, and its life.
 
-It speaks the device side of adb, so the real client and server talk to it.
-Its shell runs real commands, with `/data/local/tmp` and `/sys` moved into the
-folder and the programs that only phones have (`getprop`, `dumpsys`, `cmd`,
-`taskset`) in front of PATH; what these say is read from files in `state/`.
+`LoopbackPhone` speaks the device side of adb itself, as far as we use it;
+`daemon.DaemonPhone` leaves that to the real `adbd`. Both have the same folder,
+with `/data/local/tmp` and `/sys` in it, and the programs that only phones have
+(`getprop`, `dumpsys`, `cmd`, `taskset`) in front of PATH; what these say is
+read from files in `state/`.
 """
 
 import asyncio
@@ -13,11 +14,13 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import struct
 import threading
 
 from tests.adb_device import sync
 from tests.adb_device import wire
+from tests.adb_device.cable import Cable
 
 PROGRAMS = pathlib.Path(__file__).parent / "programs"
 _STDOUT, _STDERR, _EXIT = 1, 2, 3
@@ -44,8 +47,8 @@ Current temperatures from HAL:
 """
 
 
-class Phone:
-    """The phone. Use it as a context manager.
+class Phone(Cable):
+    """A phone. Use it as a context manager.
 
     Args:
         root: Its folder.
@@ -53,38 +56,26 @@ class Phone:
         path: Folders with further programs of the phone.
 
     Attributes:
-        serial: Its address, once it runs.
-        state: `"device"`, `"unauthorized"` or `"offline"`.
-        free_bytes: Space left for pushed files.
-        crlf: Whether its shell ends lines as terminals do.
-        drop_after_bytes: Breaks the connection once, after so many bytes.
-        drop_in: Breaks the connection once, in a command with this text.
-        away_s: How long it does not answer after a broken connection.
-        commands: The commands its shell was given.
+        tmp: Its folder for temporary files.
     """
 
     def __init__(self, root, name="Loopback 1", path=()):
+        super().__init__()
         self.root = pathlib.Path(root)
         self.name = name
-        self.state = "device"
-        self.free_bytes = 1 << 40
-        self.crlf = False
-        self.drop_after_bytes = None
-        self.drop_in = None
-        self.away_s = 0.0
-        self.commands = []
-        self._path = [PROGRAMS, *path]
-        self._connections = set()
-        self._away = False
+        self.tmp = self.root / "data" / "local" / "tmp"
+        self._path = [self.root / "bin", PROGRAMS, *path]
         self._make_folders()
 
     def _make_folders(self):
-        self.tmp = self.root / "data" / "local" / "tmp"
-        self.tmp.mkdir(parents=True)
+        (self.root / "data" / "local" / "tmp").mkdir(parents=True)
+        (self.root / "bin").mkdir()
         for core, clock in enumerate(CLOCKS_KHZ):
             folder = self.root / f"sys/devices/system/cpu/cpu{core}/cpufreq"
             folder.mkdir(parents=True)
             (folder / "cpuinfo_max_freq").write_text(f"{clock}\n")
+            (folder / "scaling_max_freq").write_text(f"{clock}\n")
+            (folder / "scaling_cur_freq").write_text(f"{clock // 2}\n")
             (folder / "scaling_governor").write_text("schedutil\n")
         zone = self.root / "sys/class/thermal/thermal_zone0"
         zone.mkdir(parents=True)
@@ -122,13 +113,17 @@ class Phone:
         """Names of what lies in the folder for temporary files."""
         return sorted(path.name for path in self.tmp.iterdir())
 
-    def path(self, name):
-        """Returns where a file of the phone really is."""
-        path = os.path.normpath(f"{self.root}/{name}")
-        inside = f"{os.path.normpath(self.root)}/"
-        if not f"{path}/".startswith(inside):
-            raise PermissionError(13, "Permission denied")
-        return path
+    def install(self, folder):
+        """Gives the phone the programs of a folder."""
+        for path in pathlib.Path(folder).iterdir():
+            (self.root / "bin" / path.name).symlink_to(path)
+
+    @property
+    def environment(self):
+        return {
+            "PATH": ":".join(map(str, [*self._path, os.defpath])),
+            "TFNAS_PHONE": str(self.root),
+        }
 
     # Running.
 
@@ -159,63 +154,53 @@ class Phone:
                     found.append(int(folder.name))
         return found
 
-    def pull_the_cable(self, away_s=0.0):
-        """Breaks the connection, and answers no other for a while."""
-        self.away_s = away_s
-        self._loop.call_soon_threadsafe(self._break)
-
     async def _main(self, started):
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        self.serial = f"127.0.0.1:{port}"
+        await self._listen()
         started.set()
         await self._stop.wait()
-        server.close()
-        while self._connections:
-            for connection in list(self._connections):
-                connection.drop()
-            await asyncio.sleep(0.01)
+        self._close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=5)
 
-    async def _accept(self, reader, writer):
-        if self._away:
-            writer.transport.abort()
-            return
-        if self.state == "offline":  # it accepts, and never says a word
-            await self._stop.wait()
-            writer.transport.abort()
-            return
+
+class LoopbackPhone(Phone):
+    """A phone that speaks the device side of adb itself.
+
+    Attributes:
+        state: Of `Cable`, or `"unauthorized"`.
+        free_bytes: Space left for pushed files.
+        crlf: Whether its shell ends lines as terminals do.
+    """
+
+    def __init__(self, root, name="Loopback 1", path=()):
+        super().__init__(root, name, path)
+        self.free_bytes = 1 << 40
+        self.crlf = False
+
+    def path(self, name):
+        """Returns where a file of the phone really is."""
+        path = os.path.normpath(f"{self.root}/{name}")
+        inside = f"{os.path.normpath(self.root)}/"
+        if not f"{path}/".startswith(inside):
+            raise PermissionError(13, "Permission denied")
+        return path
+
+    async def _plug(self):
+        near, far = socket.socketpair()
         product = self.name.replace(" ", "_")
         banner = (
             f"device::ro.product.name={product};ro.product.model={product};"
             f"ro.product.device={product};features=shell_v2,cmd,stat_v2"
         )
         connection = wire.Connection(
-            reader, writer, banner.encode(), self._serve, self._on_data
+            *await asyncio.open_connection(sock=far), banner.encode(),
+            self._serve,
         )
-        self._connections.add(connection)
-        try:
-            await connection.run(self.state != "unauthorized")
-        finally:
-            self._connections.discard(connection)
-
-    def _on_data(self, connection, data):
-        if self.drop_after_bytes is not None:
-            self.drop_after_bytes -= len(data)
-            if self.drop_after_bytes < 0:
-                self.drop_after_bytes = None
-                self._break()
-
-    def _break(self):
-        for connection in list(self._connections):
-            connection.drop()
-        if self.away_s:
-            self._away = True
-            self._loop.call_later(self.away_s, self._come_back)
-
-    def _come_back(self):
-        self._away = False
+        asyncio.create_task(connection.run(self.state != "unauthorized"))
+        return await asyncio.open_connection(sock=near)
 
     async def _serve(self, stream, name):
         if name.startswith("sync:"):
@@ -227,20 +212,13 @@ class Phone:
     # The shell.
 
     async def _shell(self, stream, command, framed):
-        self.commands.append(command)
-        if self.drop_in is not None and self.drop_in in command:
-            self.drop_in = None
-            self._loop.call_later(0.1, self._break)
         process = await asyncio.create_subprocess_exec(
             "sh", "-c", _MOVED.sub(rf"{self.root}/\1", command),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=self.root,
-            env={
-                "PATH": ":".join(map(str, [*self._path, os.defpath])),
-                "TFNAS_PHONE": str(self.root),
-            },
+            env=self.environment,
             start_new_session=True,
         )
 

@@ -11,7 +11,7 @@ import struct
 
 VERSION = 0x01000001
 MAX_PAYLOAD = 256 * 1024
-_HEADER = struct.Struct("<6I")
+HEADER = struct.Struct("<6I")
 _TOKEN, _PUBLIC_KEY = 1, 3  # kinds of AUTH packets
 
 
@@ -82,32 +82,27 @@ class Connection:
         reader, writer: The socket.
         banner: What the device says of itself.
         serve: Coroutine function `serve(stream, name)`, run for each stream.
-        on_data: Called with the bytes of each WRTE; may drop the connection.
     """
 
-    def __init__(self, reader, writer, banner, serve, on_data):
+    def __init__(self, reader, writer, banner, serve):
         self._reader, self._writer = reader, writer
-        self._banner, self._serve, self._on_data = banner, serve, on_data
+        self._banner, self._serve = banner, serve
         self._streams = {}
         self._tasks = set()
         self._next = 1
 
     async def send(self, command, first, second, payload=b""):
-        header = _HEADER.pack(
+        header = HEADER.pack(
             command, first, second, len(payload), 0, command ^ 0xFFFFFFFF
         )
         self._writer.write(header + payload)
         await self._writer.drain()
 
     async def _receive(self):
-        header = await self._reader.readexactly(_HEADER.size)
-        command, first, second, length, _, inverse = _HEADER.unpack(header)
+        header = await self._reader.readexactly(HEADER.size)
+        command, first, second, length, _, inverse = HEADER.unpack(header)
         assert command == inverse ^ 0xFFFFFFFF, "not the adb protocol"
         return command, first, second, await self._reader.readexactly(length)
-
-    def drop(self):
-        """Breaks the connection, as when a cable is pulled."""
-        self._writer.transport.abort()
 
     async def run(self, authorized=True):
         try:
@@ -142,7 +137,6 @@ class Connection:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif command == WRTE and second in self._streams:
-            self._on_data(self, payload)
             self._streams[second].incoming.put_nowait(payload)
             await self.send(OKAY, second, first)
         elif command == OKAY and second in self._streams:

@@ -4,18 +4,19 @@ import importlib.util
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
 
 import pytest
 
 from android_bench import adb
-from android_bench.benchmark import Options
 from android_bench.benchmark import Tool
 from android_bench.campaign import Settings
 from android_bench.device import Gates
-from tests.adb_device.phone import Phone
+from android_bench.options import Options
+from tests.adb_device import daemon
+from tests.adb_device.daemon import DaemonPhone
+from tests.adb_device.phone import LoopbackPhone
 from tflite_bench import build
 from tflite_bench import writer
 
@@ -24,17 +25,11 @@ STUB = ROOT / "tests" / "adb_device" / "benchmark_model"
 NATIVE = ROOT / "android_bench" / "native"
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def adb_server(tmp_path_factory):
     """A private adb server, with keys and a temporary folder of its own.
 
-    It ends with its file of tests: the next file of the same process may
+    It listens where this user alone can reach it. It ends with its file of tests: the next file of the same process may
     need a temporary folder that other users can reach.
     """
     if not shutil.which("adb"):
@@ -44,7 +39,7 @@ def adb_server(tmp_path_factory):
         patch.setenv("HOME", str(home))
         patch.setenv("TMPDIR", str(home))  # of programs that tests start
         patch.setattr(tempfile, "tempdir", str(home))
-        patch.setenv("ANDROID_ADB_SERVER_PORT", str(_free_port()))
+        patch.setenv("ADB_SERVER_SOCKET", f"localfilesystem:{home}/server")
         # A phone that comes back is connected by us, not found by scanning.
         patch.setenv("ADB_LOCAL_TRANSPORT_MAX_PORT", "5553")
         try:
@@ -55,12 +50,14 @@ def adb_server(tmp_path_factory):
 
 @pytest.fixture
 def make_phone(adb_server, tmp_path):
-    """Makes loopback phones that end with the test."""
+    """Makes phones that end with the test: `make(name, path, kind)`."""
     phones = []
 
-    def make(name="Loopback 1", path=()):
+    def make(name="Loopback 1", path=(), kind=LoopbackPhone):
+        if kind is DaemonPhone:
+            need_daemon()
         root = tmp_path / f"phone{len(phones)}"
-        phone = Phone(root, name, path).__enter__()
+        phone = kind(root, name, path).__enter__()
         phones.append(phone)
         return phone
 
@@ -72,12 +69,39 @@ def make_phone(adb_server, tmp_path):
         phone.__exit__()
 
 
+def need_daemon():
+    """Skips a test of the real adbd where there can be none.
+
+    Where somebody has said where it is, as `.ci/run` does, that is a failure.
+    """
+    if reason := daemon.missing():
+        stop = pytest.fail if daemon.FOLDER in os.environ else pytest.skip
+        stop(reason)
+
+
+def _attach(phone):
+    adb.find(phone.serial)
+    return phone
+
+
 @pytest.fixture
 def phone(make_phone):
     """One phone, attached."""
-    phone = make_phone()
-    adb.find(phone.serial)
-    return phone
+    return _attach(make_phone())
+
+
+@pytest.fixture
+def daemon_phone(make_phone):
+    """A phone with the real adbd, attached."""
+    return _attach(make_phone(kind=DaemonPhone))
+
+
+@pytest.fixture(
+    params=[LoopbackPhone, DaemonPhone], ids=["loopback", "daemon"]
+)
+def any_phone(make_phone, request):
+    """A phone of either kind, attached."""
+    return _attach(make_phone(kind=request.param))
 
 
 @pytest.fixture(scope="session")
@@ -114,9 +138,26 @@ def fast_adb(phone):
 
 
 @pytest.fixture
+def any_adb(any_phone):
+    """A phone of either kind, with little patience."""
+    return adb.Adb(any_phone.serial, timeout_s=20, patience_s=20)
+
+
+@pytest.fixture
 def tool():
     """The stand-in for `benchmark_model`."""
     return Tool(STUB, Options(num_runs=5, warmup_runs=1), timeout_s=20)
+
+
+@pytest.fixture
+def litert_stub(tmp_path):
+    """The stand-in as LiteRT 2's program."""
+    path = tmp_path / "benchmark_litert_model"
+    text = STUB.read_text().replace(
+        'PROGRAM = "tflite"', 'PROGRAM = "litert"'
+    )
+    path.write_text(text)
+    return path
 
 
 @pytest.fixture
