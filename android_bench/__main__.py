@@ -1,12 +1,14 @@
 """Times `.tflite` models on phones that are reached over adb.
 
-  android-bench a.tflite b.tflite --benchmark_binary=benchmark_model
-  android-bench a.tflite --benchmark_binary=benchmark_model --use_gpu \\
+  android-bench a.tflite b.tflite --binary=benchmark_model
+  android-bench a.tflite --binary=benchmark_model --backend=gpu \\
       --serial=R5CT,192.168.0.7:5555 --json=out.json
+  android-bench a.tflite --binary=benchmark_model --backend=gpu --check
 
-The program that runs on the phone is the official `benchmark_model` for
-Android, which you supply. For Linux boards it may be our own runner from
-`android_bench/native`, with `libLiteRt.so` beside it.
+The program that runs on the phone is TFLite's or LiteRT 2's `benchmark_model`
+for Android, which you supply; `docs/phone.md` says where to get it. For Linux
+boards it may be our own runner from `android_bench/native`, with
+`libLiteRt.so` beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ import concurrent.futures
 import dataclasses
 import os
 import statistics
+import sys
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from absl import app
@@ -22,39 +27,27 @@ from absl import flags
 
 from android_bench import adb
 from android_bench import device
-from android_bench.benchmark import Options
+from android_bench import flags as phone_flags
 from android_bench.benchmark import Tool
 from android_bench.campaign import Campaign
-from android_bench.campaign import Run
+from android_bench.campaign import Measured
 from android_bench.campaign import Settings
 from android_bench.device import Gates
-from android_bench.output import Report
 from android_bench.phone import AdbDevice
 from tflite_bench import stats
 from tfnas import artifacts
 from tfnas import cli
 from tfnas import seeds
 from tfnas.errors import ConfigError
+from tfnas.errors import TfnasError
 
 _SERIAL = flags.DEFINE_list(
     "serial", [],
     "Serial numbers of phones; several are measured at the same time. None: "
     "the only one that is attached.",
 )
-_BINARY = flags.DEFINE_string(
-    "benchmark_binary", None, "Program that runs on the phone.", required=True
-)
 _THREADS = flags.DEFINE_integer(
     "num_threads", 1, "Threads of the CPU kernels.", lower_bound=1
-)
-_XNNPACK = flags.DEFINE_bool("use_xnnpack", True, "Run on the CPU's XNNPACK.")
-_GPU = flags.DEFINE_bool("use_gpu", False, "Run on the GPU.")
-_NNAPI = flags.DEFINE_bool("use_nnapi", False, "Run on NNAPI.")
-_ACCELERATOR = flags.DEFINE_string(
-    "nnapi_accelerator_name", None, "Which accelerator NNAPI takes."
-)
-_FP16 = flags.DEFINE_bool(
-    "fp16", False, "Let XNNPACK or the GPU compute in half precision."
 )
 _NUM_RUNS = flags.DEFINE_integer(
     "num_runs", 20, "Runs in each process.", lower_bound=1
@@ -104,29 +97,21 @@ _REFERENCE = flags.DEFINE_string(
 _TIMEOUT = flags.DEFINE_float(
     "timeout_s", 180, "How long a process may take.", lower_bound=1
 )
+_CHECK = flags.DEFINE_bool(
+    "check", False,
+    "Compare the outputs on the phone with those of this machine, in place "
+    "of timing.",
+)
 _JSON = flags.DEFINE_string("json", None, "Also write the figures here.")
-FORMAT = "android-bench/1"
-_EXTRA = {
-    "profile": ("--enable_op_profiling=true",),
-    "memory": ("--report_peak_memory_footprint=true",),
-}
-
-
-def _delegate() -> str:
-    """Returns what runs the models."""
-    if _GPU.value and _NNAPI.value:
-        raise app.UsageError("Expected --use_gpu or --use_nnapi, not both.")
-    if _GPU.value or _NNAPI.value:
-        return "gpu" if _GPU.value else "nnapi"
-    return "xnnpack" if _XNNPACK.value else "none"
+FORMAT = "android-bench/2"
 
 
 def _tool() -> Tool:
-    options = Options(
-        _THREADS.value, _delegate(), _FP16.value, _ACCELERATOR.value,
-        _NUM_RUNS.value, _WARMUP_RUNS.value,
+    options = phone_flags.options_of(
+        _THREADS.value, num_runs=_NUM_RUNS.value,
+        warmup_runs=_WARMUP_RUNS.value,
     )
-    return Tool(_BINARY.value, options, _TIMEOUT.value)
+    return Tool(phone_flags.BINARY.value, options, _TIMEOUT.value)
 
 
 def _settings() -> Settings:
@@ -149,12 +134,12 @@ def bench(paths: list[str], phone: AdbDevice) -> dict[str, Any]:
         progress=len(_SERIAL.value) < 2,
     )
     wanted = {"profile": _PROFILE.value, "memory": _MEMORY.value}
-    extra = {name: _EXTRA[name] for name, on in wanted.items() if on}
     before = device.state(phone.adb)
-    models, reports = campaign.measure(
-        paths, _ROUNDS.value, _SEED.value, extra=extra
+    models = campaign.measure(
+        paths, _ROUNDS.value, _SEED.value,
+        extra=[name for name, on in wanted.items() if on],
     )
-    first = [run.min_ms for run in models[0]]
+    first = [run.min_ms for run in models[0].runs]
     return {
         **phone.describe(),
         "rounds": _ROUNDS.value,
@@ -163,23 +148,22 @@ def bench(paths: list[str], phone: AdbDevice) -> dict[str, Any]:
             "after": dataclasses.asdict(device.state(phone.adb)),
         },
         "models": [
-            _record(path, runs, report)
-            for path, runs, report in zip(paths, models, reports, strict=True)
+            _record(path, model)
+            for path, model in zip(paths, models, strict=True)
         ],
         "ratios": [
             {
                 "first": paths[0],
                 "second": path,
-                **vars(stats.ratio(first, [run.min_ms for run in runs])),
+                **vars(stats.ratio(first, [run.min_ms for run in model.runs])),
             }
-            for path, runs in zip(paths[1:], models[1:], strict=True)
+            for path, model in zip(paths[1:], models[1:], strict=True)
         ],
     }
 
 
-def _record(
-    path: str, runs: list[Run], reports: dict[str, Report]
-) -> dict[str, Any]:
+def _record(path: str, model: Measured) -> dict[str, Any]:
+    runs = model.runs
     fastest = [run.min_ms for run in runs]
     record = {
         "file": path,
@@ -189,36 +173,79 @@ def _record(
         "spread": stats.repeatability(fastest),
         "min_ms": min(fastest),
         "median_avg_ms": statistics.median(run.avg_ms for run in runs),
-        "delegate_nodes": runs[0].delegate_nodes,
+        "backend": model.proof.backend,
+        "proof": dataclasses.asdict(model.proof),
         "rounds": [dataclasses.asdict(run) for run in runs],
     }
-    if "memory" in reports:
-        record["peak_mb"] = reports["memory"].peak_mb
-    if "profile" in reports:
-        ops = reports["profile"].ops
+    for name in ("median_ms", "p5_ms", "p95_ms"):
+        values = [getattr(run, name) for run in runs]
+        record[name] = None if None in values else statistics.median(values)
+    if "memory" in model.reports:
+        record["peak_mb"] = model.reports["memory"].peak_mb
+    if "profile" in model.reports:
+        ops = model.reports["profile"].ops
         record["profile"] = [dataclasses.asdict(op) for op in ops]
     return record
 
 
-def _table(result: dict[str, Any]) -> str:
+def check(paths: list[str], phone: AdbDevice) -> dict[str, Any]:
+    """Compares the answers of one phone with those of this machine.
+
+    Returns:
+        A JSON value: where they come from, and a record a model.
+    """
+    campaign = Campaign(phone.adb, phone.tool, phone.settings)
+    return {
+        **phone.describe(),
+        "models": [
+            {"file": path, **dataclasses.asdict(found)}
+            for path, found in zip(paths, campaign.check(paths), strict=True)
+        ],
+    }
+
+
+def _verdicts(result: dict[str, Any]) -> str:
+    lines = [_head(result)]
+    for model in result["models"]:
+        said = "; ".join(model["problems"]) or "as on this machine"
+        lines.append(
+            f"{model['file']}: {said} ({model['inputs']} inputs, largest "
+            f"error {model['error']:.2%} of the spread of an output)"
+        )
+    return "\n".join(lines)
+
+
+def _head(result: dict[str, Any]) -> str:
     phone, runtime = result["device"], result["runtime"]
-    lines = [
+    return (
         f"{phone['name']} ({phone['serial']}), {phone['cpu']}, "
-        f"{phone['system']}, cores {runtime['affinity']}",
-        f"{runtime['tflite']['name']} {runtime['tflite']['version']}, "
-        f"{runtime['threads']} thread(s), delegate {runtime['delegate']}, "
+        f"{phone['system']}, cores {runtime['affinity']}\n"
+        f"{runtime['program']} ({runtime['tflite']['name']} "
+        f"{runtime['tflite']['version']}), {runtime['threads']} thread(s), "
+        f"ran on {runtime['delegate']}"
+    )
+
+
+def _table(result: dict[str, Any]) -> str:
+    lines = [
+        _head(result),
         f"{result['statistic']} over {result['rounds']} rounds",
-        f"{'ms':>9} {'+-':>6} {'min':>9} {'avg':>9} {'MB':>7} "
-        f"{'delegate':>8}  model",
+        f"{'ms':>9} {'+-':>6} {'min':>9} {'median':>9} {'p95':>9} {'MB':>7} "
+        f"{'operators':>10} {'pieces':>6}  model",
     ]
     for m in result["models"]:
-        peak, nodes = m.get("peak_mb"), m["delegate_nodes"]
+        proof = m["proof"]
+        part = "?"
+        if proof["of_nodes"] is not None:
+            part = f"{proof['nodes']}/{proof['of_nodes']}"
         lines.append(
             f"{m['latency_ms']:9.4f} {m['spread']:6.1%} {m['min_ms']:9.4f} "
-            f"{m['median_avg_ms']:9.4f} "
-            f"{'?' if peak is None else f'{peak:.1f}':>7} "
-            f"{'?' if nodes is None else nodes:>8}  {m['file']}"
+            f"{_number(m['median_ms'], 9, 4)} {_number(m['p95_ms'], 9, 4)} "
+            f"{_number(m.get('peak_mb'), 7, 1)} {part:>10} "
+            f"{_number(proof['pieces'], 6, 0)}  {m['file']}"
         )
+        if m["backend"] != result["runtime"]["delegate"]:
+            lines.append(f"          ran on {m['backend']}")
     for r in result["ratios"]:
         lines.append(
             f"x {r['value']:.4f} ({r['low']:.4f} to {r['high']:.4f}): "
@@ -234,11 +261,19 @@ def _table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _number(value: float | None, width: int, digits: int) -> str:
+    return f"{'?' if value is None else f'{value:.{digits}f}':>{width}}"
+
+
 def main(argv: list[str]) -> None:
-    """Times the models that the command line names."""
+    """Times the models that the command line names, or checks them."""
     paths = argv[1:]
     if not paths:
         raise app.UsageError("Expected one .tflite file or more.")
+    if not phone_flags.BINARY.value:
+        raise app.UsageError(
+            "Expected the program that runs on the phone: --binary=FILE."
+        )
     tool, settings = _tool(), _settings()
     serials = [adb.find(serial) for serial in _SERIAL.value or [None]]
     if len(set(serials)) < len(serials):
@@ -246,15 +281,46 @@ def main(argv: list[str]) -> None:
             "Expected each phone once. "
             f"Received: serial={','.join(_SERIAL.value)}"
         )
-    phones = [AdbDevice(serial, tool, settings) for serial in serials]
-    with concurrent.futures.ThreadPoolExecutor(len(phones)) as workers:
-        waiting = [workers.submit(bench, paths, phone) for phone in phones]
-        results = []
-        for future in waiting:
-            results.append(future.result())
-            print(_table(results[-1]))
+    with open(_REFERENCE.value or paths[0], "rb") as file:
+        reference = file.read()
+    phones = [
+        AdbDevice(serial, tool, reference, settings) for serial in serials
+    ]
+    work, show = (check, _verdicts) if _CHECK.value else (bench, _table)
+    results, failed = _on_all(phones, lambda phone: work(paths, phone), show)
     if _JSON.value:
-        artifacts.write_json(_JSON.value, {"format": FORMAT, "phones": results})
+        artifacts.write_json(
+            _JSON.value,
+            {"format": FORMAT, "phones": results, "failed": failed},
+        )
+    wrong = any(m.get("problems") for r in results for m in r["models"])
+    if failed or wrong:
+        raise SystemExit(1)
+
+
+def _on_all(
+    phones: Sequence[AdbDevice],
+    work: Callable[[AdbDevice], dict[str, Any]],
+    show: Callable[[dict[str, Any]], str],
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Works on all phones at once; one that fails does not end the others.
+
+    Returns:
+        The results, and for each phone that failed why.
+    """
+    results, failed = [], {}
+    with concurrent.futures.ThreadPoolExecutor(len(phones)) as workers:
+        waiting = {workers.submit(work, phone): phone for phone in phones}
+        for future, phone in waiting.items():
+            try:
+                results.append(future.result())
+                print(show(results[-1]))
+            except TfnasError as error:
+                if len(phones) == 1:
+                    raise
+                failed[phone.adb.serial] = str(error)
+                print(f"{phone.adb.serial} failed: {error}", file=sys.stderr)
+    return results, failed
 
 
 def entry() -> None:

@@ -1,102 +1,45 @@
-"""The benchmark program that runs on the phone, and its settings."""
+"""A benchmark program on a phone: put there, asked what it is, and run."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import functools
 import os
 import pathlib
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
+from android_bench import binary
 from android_bench import output
+from android_bench import plausible
+from android_bench import programs
+from android_bench import result_file
+from android_bench import verdict
+from android_bench.options import Options
+from android_bench.plausible import Contents
+from android_bench.programs import Program
+from android_bench.verdict import Proof
 from android_bench.workspace import Workspace
 from tfnas import artifacts
-from tfnas.errors import ConfigError
 from tfnas.errors import DeviceError
 
 _LIBRARY = "libLiteRt.so"
 _BINARY = "benchmark"
+_FIGURES = "figures.pb"
+_DETAILS = "details.pb"
 # TensorFlow Lite carries its version as a text of its own.
 _VERSION = re.compile(rb"\0([12]\.[0-9]{1,2}\.[0-9]{1,2}(?:-rc[0-9])?)\0")
-DELEGATES = ("xnnpack", "gpu", "nnapi", "none")
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What the benchmark program is told.
-
-    Args:
-        threads: Threads of the CPU kernels.
-        delegate: One of `DELEGATES`: what runs the model.
-        fp16: Whether XNNPACK or the GPU may compute in half precision.
-        nnapi_accelerator: Which accelerator NNAPI takes; `None` leaves it
-            the choice.
-        num_runs: Least number of runs in a process.
-        warmup_runs: Runs before these.
-        min_secs: Least time of the runs together.
-        max_secs: Most time of them.
-
-    Raises:
-        ConfigError: for an unknown delegate, or figures out of range.
-    """
-
-    threads: int = 1
-    delegate: str = "xnnpack"
-    fp16: bool = False
-    nnapi_accelerator: str | None = None
-    num_runs: int = 20
-    warmup_runs: int = 2
-    min_secs: float = 0.0
-    max_secs: float = 30.0
-
-    def __post_init__(self) -> None:
-        if self.delegate not in DELEGATES:
-            raise ConfigError(
-                f"Expected one of {', '.join(DELEGATES)}. "
-                f"Received: delegate={self.delegate!r}"
-            )
-        if self.threads < 1 or self.num_runs < 1 or self.warmup_runs < 0:
-            raise ConfigError(
-                "Expected 1 thread and 1 run or more. Received: "
-                f"threads={self.threads}, num_runs={self.num_runs}, "
-                f"warmup_runs={self.warmup_runs}"
-            )
-
-    @property
-    def provenance(self) -> str:
-        """Says what runs the model, for a table."""
-        words = [self.delegate, self.nnapi_accelerator or ""]
-        return " ".join(filter(None, [*words, "fp16" if self.fp16 else ""]))
-
-    def flags(self) -> list[str]:
-        """Returns the flags of the program."""
-        values: dict[str, Any] = {
-            "num_threads": self.threads,
-            "num_runs": self.num_runs,
-            "warmup_runs": self.warmup_runs,
-            "min_secs": self.min_secs,
-            "max_secs": self.max_secs,
-            "warmup_min_secs": 0,
-            "use_xnnpack": self.delegate == "xnnpack",
-            "xnnpack_force_fp16": self.delegate == "xnnpack" and self.fp16,
-            "use_gpu": self.delegate == "gpu",
-            "use_nnapi": self.delegate == "nnapi",
-        }
-        if self.delegate == "gpu":
-            values["gpu_precision_loss_allowed"] = self.fp16
-        if self.delegate == "nnapi" and self.nnapi_accelerator:
-            values["nnapi_accelerator_name"] = self.nnapi_accelerator
-        return [
-            f"--{name}={str(v).lower() if isinstance(v, bool) else v}"
-            for name, v in values.items()
-        ]
+_TAKE = 'base64 "$0" && rm "$0"'
+_TRIES = 3  # of a run on a phone that is busy
+_PROGRAMS: dict[str, Program] = {}  # by sha256; the same on every phone
 
 
 @dataclasses.dataclass(frozen=True)
 class Tool:
-    """A benchmark program: the official `benchmark_model`, or our own runner.
+    """A benchmark program: one of the official two, or our own runner.
 
     Our own runner (`android_bench/native`) needs the LiteRT library, which
     is taken from beside it, under the name `libLiteRt.so`.
@@ -116,7 +59,7 @@ class Tool:
 
     @property
     def library(self) -> pathlib.Path | None:
-        """The runner's library, or `None` for the official program."""
+        """The runner's library, or `None` for the official programs."""
         library = pathlib.Path(self.binary).with_name(_LIBRARY)
         return library if library.exists() else None
 
@@ -126,7 +69,7 @@ class Tool:
         return artifacts.sha256(self.binary)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the `runtime` of a latency table."""
+        """Returns the `runtime` of a latency table, but for what ran."""
         runtime = {
             "tflite": {
                 "name": pathlib.Path(self.binary).name,
@@ -134,11 +77,18 @@ class Tool:
                 "version": self._version(),
             },
             "threads": self.options.threads,
-            "delegate": self.options.provenance,
+            "asked": self.options.asked,
             "runs": self.options.num_runs,
         }
         if self.library:
             runtime["library_sha256"] = artifacts.sha256(self.library)
+        if self.options.flags:
+            runtime["flags"] = list(self.options.flags)
+        if self.options.files:
+            runtime["files"] = {
+                pathlib.Path(file).name: artifacts.sha256(file)
+                for file in self.options.files
+            }
         return runtime
 
     def _version(self) -> str:
@@ -147,12 +97,77 @@ class Tool:
         return found.pop().decode() if len(found) == 1 else "unknown"
 
     def install(self, workspace: Workspace) -> None:
-        """Copies the program into a folder on the phone."""
-        files = {_BINARY: self.binary}
+        """Copies the program into a folder on the phone.
+
+        Raises:
+            ArtifactError: when it is for another processor.
+        """
+        binary.check_fits(self.binary, workspace.adb)
+        files: dict[str, str | os.PathLike] = {_BINARY: self.binary}
         if self.library:
             files[_LIBRARY] = self.library
+        for file in self.options.files:
+            files[pathlib.Path(file).name] = file
         workspace.put(files)
         workspace.adb.shell(["chmod", "755", workspace.path(_BINARY)])
+
+    def program(self, workspace: Workspace) -> Program:
+        """Returns which program it is: it is asked, once.
+
+        Raises:
+            DeviceError: when it is none that we know.
+        """
+        if self.sha256 not in _PROGRAMS:
+            words = [workspace.path(_BINARY), programs.HELP]
+            done = workspace.run(words, self.timeout_s)
+            text = f"{done.stdout}\n{done.stderr}"
+            _PROGRAMS[self.sha256] = programs.identify(text, f"{self.binary}")
+        return _PROGRAMS[self.sha256]
+
+    @property
+    def kind(self) -> str:
+        """Which program it is, once `program` has asked it."""
+        return _PROGRAMS[self.sha256].kind
+
+    def prove(
+        self,
+        workspace: Workspace,
+        model: str,
+        source: str,
+        contents: Contents | None = None,
+        mask: str | None = None,
+    ) -> Proof:
+        """Runs a model once, and returns what ran it.
+
+        Args:
+            workspace: Where the program and the model are.
+            model: Name of the model there.
+            source: Name of the model here, for messages.
+            contents: What the model holds, where it is known.
+            mask: Cores to stay on, for `taskset`.
+
+        Raises:
+            DeviceError: when something else ran than what was asked.
+            TimedOut: when it does not end in time.
+        """
+        program = self.program(workspace)
+        once = dataclasses.replace(
+            self, options=dataclasses.replace(
+                self.options, num_runs=1, warmup_runs=0
+            ),
+        )
+        path = workspace.path(_DETAILS)
+        extra = program.details_to(path)
+        profiled = program.kind == programs.RUNNER and contents
+        if profiled:
+            extra = program.profiling()
+        report = once._report(workspace, program, model, source, mask, extra)
+        details = None
+        if profiled and contents:
+            details = _profiled(report, contents)
+        elif extra and (data := _take(workspace, _DETAILS)) is not None:
+            details = result_file.delegations(data, source)
+        return self._judge(program, report, source, details)
 
     def run(
         self,
@@ -161,6 +176,7 @@ class Tool:
         source: str,
         mask: str | None = None,
         extra: Sequence[str] = (),
+        contents: Contents | None = None,
     ) -> output.Report:
         """Runs one process on the phone.
 
@@ -170,16 +186,109 @@ class Tool:
             source: Name of the model here, for messages.
             mask: Cores to stay on, for `taskset`.
             extra: Further flags.
+            contents: What the model holds, where it is known.
 
         Raises:
-            DeviceError: when it fails or prints what we cannot read.
+            DeviceError: when it fails, prints what we cannot read or cannot
+                believe, or ran something else than what was asked.
             TimedOut: when it does not end in time.
         """
+        program = self.program(workspace)
+        figures = program.figures_to(workspace.path(_FIGURES))
+        for left in reversed(range(_TRIES)):
+            started_s = time.monotonic()
+            report = self._report(
+                workspace, program, model, source, mask, [*figures, *extra]
+            )
+            elapsed_s = time.monotonic() - started_s
+            if figures and (data := _take(workspace, _FIGURES)) is not None:
+                found = result_file.figures(data, source)
+                report = output.complete(report, found, source)
+            try:
+                plausible.check(report, source, contents, elapsed_s)
+            except plausible.Busy:
+                if not left:
+                    raise
+            else:
+                break
+        # What an unknown backend did is for `prove` to say.
+        self._judge(program, report, source)
+        return report
+
+    def answer(
+        self,
+        workspace: Workspace,
+        model: str,
+        source: str,
+        inputs: Sequence[str],
+        shapes: Sequence[str],
+        output_name: str,
+        mask: str | None = None,
+    ) -> None:
+        """Runs a model once on given inputs, and has its outputs written.
+
+        Args:
+            workspace: Where the program and the model are.
+            model: Name of the model there.
+            source: Name of the model here, for messages.
+            inputs: Names of the files there, one an input, in their order.
+            shapes: The shape of each, as `"1,224,224,3"`.
+            output_name: Name of the file for the outputs.
+            mask: Cores to stay on, for `taskset`.
+
+        Raises:
+            ConfigError: when the program cannot write outputs.
+            DeviceError: when it fails, or something else ran.
+        """
+        program = self.program(workspace)
+        once = dataclasses.replace(
+            self, options=dataclasses.replace(
+                self.options, num_runs=1, warmup_runs=0
+            ),
+        )
+        files = [workspace.path(name) for name in inputs]
+        extra = program.answering(
+            files, shapes, workspace.path(output_name)
+        )
+        report = once._report(workspace, program, model, source, mask, extra)
+        self._judge(program, report, source)
+
+    def extra(self, workspace: Workspace, name: str) -> list[str]:
+        """Returns the flags of a further run: `"profile"`, `"memory"`."""
+        if name == "memory":
+            return ["--report_peak_memory_footprint=true"]
+        return self.program(workspace).profiling()
+
+    def _judge(
+        self,
+        program: Program,
+        report: output.Report,
+        source: str,
+        details: result_file.Delegations | None = None,
+    ) -> Proof:
+        words = program.words(self.options)
+        return verdict.judge(
+            report.lines, self.options, source, details,
+            "--require_full_delegation=true" in words, report.errors,
+        )
+
+    def _report(
+        self,
+        workspace: Workspace,
+        program: Program,
+        model: str,
+        source: str,
+        mask: str | None,
+        extra: Sequence[str],
+    ) -> output.Report:
+        """Runs one process, and reads what it prints."""
+        folder = workspace.path("").rstrip("/")
+        options = [*program.words(self.options), *self.options.flags]
         words = [
             *(["taskset", mask] if mask else []),
             workspace.path(_BINARY),
             f"--graph={workspace.path(model)}",
-            *self.options.flags(),
+            *(word.replace("{folder}", folder) for word in options),
             *extra,
         ]
         if self.library:
@@ -190,8 +299,34 @@ class Tool:
                 f"{source}: the benchmark program ended with "
                 f"{done.returncode} on {workspace.adb.serial}: {done.tail}"
             )
-        # Releases differ in where they print; a log line may be in either.
-        text = done.stdout
-        if not text.lstrip().startswith("{"):
-            text = f"{done.stderr}\n{text}"
-        return output.parse(text, source)
+        return output.parse(done.stdout, source, done.stderr)
+
+
+def _take(workspace: Workspace, name: str) -> bytes | None:
+    """Returns a file that the program wrote, and removes it there."""
+    words = ["sh", "-c", _TAKE, workspace.path(name)]
+    done = workspace.adb.shell(words, check=False)
+    if done.returncode:
+        return None
+    try:
+        return base64.b64decode(done.stdout, validate=False)
+    except ValueError:
+        return None
+
+
+def _profiled(
+    report: output.Report, contents: Contents
+) -> result_file.Delegations | None:
+    """Returns who runs what by a profile: one line each node that runs."""
+    kinds = [op.kind for op in report.ops if not op.delegated]
+    if not kinds:
+        return None
+    delegates = [kind for kind in kinds if "Delegate" in kind]
+    outside = len(kinds) - len(delegates)
+    taken = max(contents.operators - outside, 0)
+    names = dict.fromkeys(delegates)
+    return result_file.Delegations(
+        contents.operators,
+        {name: taken // len(names) for name in names},
+        {name: delegates.count(name) for name in names},
+    )

@@ -11,34 +11,40 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
 import pathlib
-import statistics
-from collections.abc import Mapping
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
+from typing import TypeVar
 
-import numpy as np
 import tqdm
 
+from android_bench import answers
 from android_bench import device
+from android_bench import plausible
 from android_bench.adb import Adb
 from android_bench.adb import TimedOut
+from android_bench.answers import Answers
 from android_bench.benchmark import Tool
 from android_bench.device import Gates
+from android_bench.lock import lock
 from android_bench.output import Report
+from android_bench.plausible import Contents
+from android_bench.progress import Progress
+from android_bench.progress import Run
+from android_bench.verdict import Proof
 from android_bench.workspace import Workspace
-from android_bench.workspace import lock
 from tflite_bench.journal import Journal
 from tfnas import artifacts
 from tfnas.errors import ArtifactError
 from tfnas.errors import DeviceError
 
 _IDENTIFIER = b"TFL3"
+_T = TypeVar("_T")
 _REFERENCE = "reference.tflite"
-_MAX_DISCARDS = 5  # in a row
 _FIXED_MODE = ("cmd", "power", "set-fixed-performance-mode-enabled")
 
 
@@ -63,135 +69,19 @@ class Settings:
     max_slowdown: float = 0.10
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One process that measured one model.
+@dataclasses.dataclass
+class Measured:
+    """What a campaign found out about one model.
 
     Args:
-        min_ms: Its fastest run.
-        avg_ms: The mean of its runs.
-        delegate_nodes: Parts of the model that a delegate runs, if known.
+        runs: The runs that are kept, one a round.
+        proof: What ran it.
+        reports: Further runs that are not timed, by name.
     """
 
-    min_ms: float
-    avg_ms: float
-    delegate_nodes: int | None = None
-
-
-class Progress:
-    """The runs of one campaign, each written down at once.
-
-    A journal holds two kinds of records: runs, and readings of the reference
-    model, which say whether the runs before them are kept. Runs after the
-    last reading, as a kill leaves them, are decided on by the next one.
-
-    Args:
-        digests: Of the models; with the seed they name the campaign.
-        rounds: Number of rounds.
-        seed: Of their order.
-        journal: Where to write; `None` keeps nothing.
-        max_slowdown: See `Settings`.
-    """
-
-    def __init__(
-        self,
-        digests: Sequence[str],
-        rounds: int,
-        seed: int,
-        journal: Journal | None = None,
-        max_slowdown: float = 0.10,
-    ):
-        names = json.dumps([seed, *digests]).encode()
-        self._name = hashlib.sha256(names).hexdigest()[:12]
-        self._journal = journal
-        self._max_slowdown = max_slowdown
-        self._kept: dict[tuple[int, int], Run] = {}
-        self._pending: dict[tuple[int, int], Run] = {}
-        self._reference_ms: list[float] = []
-        self._discards = 0
-        rng = np.random.default_rng(seed)
-        self._plan = [
-            (number, int(i))
-            for number in range(rounds)
-            for i in rng.permutation(len(digests))
-        ]
-        for record in journal.records if journal else ():
-            self._take(record)
-
-    def _take(self, record: Mapping[str, Any]) -> None:
-        try:
-            if record["campaign"] != self._name:
-                return
-            if "run" in record:
-                number, i = record["place"]
-                self._pending[number, i] = Run(**record["run"])
-            else:
-                self._settle(record)
-        except (KeyError, TypeError, ValueError) as error:
-            path = self._journal.path if self._journal else "journal"
-            raise ArtifactError(
-                f"{path}: expected a run or a reading of the reference "
-                f"model. Received: {str(record)[:120]}"
-            ) from error
-
-    def _settle(self, record: Mapping[str, Any]) -> None:
-        if record["kept"]:
-            self._kept.update(self._pending)
-            self._reference_ms.append(float(record["reference_ms"]))
-        self._pending = {}
-        self._discards = 0 if record["kept"] else self._discards + 1
-
-    def _write(self, record: dict[str, Any]) -> None:
-        record = {"campaign": self._name, **record}
-        if self._journal:
-            self._journal.append(record)
-        self._take(record)
-
-    def todo(self) -> list[tuple[int, int]]:
-        """Returns what is still to be run: rounds and numbers of models."""
-        done = self._kept.keys() | self._pending.keys()
-        return [place for place in self._plan if place not in done]
-
-    @property
-    def unsettled(self) -> bool:
-        """Whether there are runs that no reading has decided on."""
-        return bool(self._pending)
-
-    def add(self, place: tuple[int, int], run: Run) -> None:
-        """Takes a run."""
-        self._write({"place": list(place), "run": dataclasses.asdict(run)})
-
-    def settle(self, reference_ms: float, objection: str | None) -> str | None:
-        """Decides on the runs since the last time.
-
-        Args:
-            reference_ms: What the reference model takes now.
-            objection: Why the phone is not fit now, if it is not.
-
-        Returns:
-            Why they were discarded, or `None`.
-        """
-        if self._reference_ms and objection is None:
-            usual_ms = statistics.median(self._reference_ms)
-            slowdown = reference_ms / usual_ms - 1
-            if slowdown > self._max_slowdown:
-                objection = (
-                    f"the reference model became {slowdown:.0%} slower, at "
-                    f"most {self._max_slowdown:.0%} is expected"
-                )
-        self._write({"reference_ms": reference_ms, "kept": objection is None})
-        if objection and self._discards >= _MAX_DISCARDS:
-            raise DeviceError(
-                f"{self._discards} batches in a row had to be discarded: "
-                f"{objection}"
-            )
-        return objection
-
-    def runs(self, i: int) -> list[Run]:
-        """Returns the kept runs of a model, one a round."""
-        return [
-            self._kept[place] for place in sorted(self._plan) if place[1] == i
-        ]
+    runs: list[Run]
+    proof: Proof
+    reports: dict[str, Report] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -212,14 +102,29 @@ class Campaign:
     reference: str | os.PathLike | None = None
     progress: bool = False
 
+    def probe(self) -> Proof:
+        """Returns what runs the reference model here.
+
+        Raises:
+            DeviceError: when it is not what was asked, or the phone fails.
+        """
+        if self.reference is None:
+            raise ValueError("a campaign without a reference model")
+        with self._installed() as (workspace, mask):
+            workspace.put({_REFERENCE: self.reference})
+            return self.tool.prove(
+                workspace, _REFERENCE, "reference model",
+                read(self.reference)[1], mask,
+            )
+
     def measure(
         self,
         paths: Sequence[str],
         rounds: int,
         seed: int = 0,
         journal: Journal | None = None,
-        extra: Mapping[str, Sequence[str]] | None = None,
-    ) -> tuple[list[list[Run]], list[dict[str, Report]]]:
+        extra: Collection[str] = (),
+    ) -> list[Measured]:
         """Measures models in interleaved rounds.
 
         Args:
@@ -229,40 +134,71 @@ class Campaign:
             journal: Where to write each run down; what is there already is
                 not run again.
             extra: Further runs of each model afterwards, which are not
-                timed: name to flags.
+                timed: `"profile"`, `"memory"`.
 
         Returns:
-            The runs of each model, and the reports of the further ones.
+            What was found out about each model.
 
         Raises:
             ArtifactError: when a file is no `.tflite`.
-            DeviceError: when the phone fails, or is not fit.
+            DeviceError: when the phone fails, is not fit, or runs a model
+                on something else than was asked.
         """
-        digests = [_check(path) for path in paths]
+        models = [Model(path, *read(path)) for path in paths]
         progress = Progress(
-            digests, rounds, seed, journal, self.settings.max_slowdown
+            [model.digest for model in models], rounds, seed, journal,
+            self.settings.max_slowdown,
         )
         reports: list[dict[str, Report]] = [{} for _ in paths]
-        if not progress.todo() and not progress.unsettled and not extra:
-            return [progress.runs(i) for i in range(len(paths))], reports
+        if progress.todo() or progress.unsettled or extra:
+            with self._installed() as (workspace, mask):
+                reference = self.reference or paths[0]
+                workspace.put({
+                    **{model.name: model.path for model in models},
+                    _REFERENCE: reference,
+                })
+                for i in progress.unproven():
+                    progress.prove(i, _once_more(
+                        self.tool.prove, workspace, models[i].name,
+                        str(models[i].path), models[i].contents, mask,
+                    ))
+                self._run_all(progress, workspace, models, mask)
+                for model, report in zip(models, reports, strict=True):
+                    for name in extra:
+                        flags = self.tool.extra(workspace, name)
+                        report[name] = self._run(
+                            workspace, model, mask, flags
+                        )
+        return [
+            Measured(progress.runs(i), progress.proof(i), reports[i])
+            for i in range(len(paths))
+        ]
+
+    def check(self, paths: Sequence[str]) -> list[Answers]:
+        """Compares the phone's answers with those of this machine.
+
+        Args:
+            paths: `.tflite` files.
+
+        Raises:
+            ConfigError: when the program cannot write its outputs.
+            DeviceError: when the phone fails.
+        """
+        for path in paths:
+            read(path)
+        with self._installed() as (workspace, mask):
+            return [
+                answers.check(self.tool, workspace, path, mask=mask)
+                for path in paths
+            ]
+
+    @contextlib.contextmanager
+    def _installed(self) -> Iterator[tuple[Workspace, str | None]]:
+        """Yields a folder with the program, and the cores to stay on."""
         with lock(self.adb.serial), self._workspace() as workspace:
             mask = self._mask()
             self.tool.install(workspace)
-            names = {f"{digest[:16]}.tflite": path for digest, path in zip(
-                digests, paths, strict=True
-            )}
-            reference = self.reference or paths[0]
-            workspace.put({**names, _REFERENCE: reference})
-            self._run_all(progress, workspace, paths, digests, mask)
-            for name, flags in (extra or {}).items():
-                for path, digest, report in zip(
-                    paths, digests, reports, strict=True
-                ):
-                    model = f"{digest[:16]}.tflite"
-                    report[name] = self._run(
-                        workspace, model, path, mask, flags
-                    )
-        return [progress.runs(i) for i in range(len(paths))], reports
+            yield workspace, mask
 
     def _workspace(self) -> contextlib.AbstractContextManager[Workspace]:
         # Longer than any command, and than the wait for a phone to cool.
@@ -290,8 +226,7 @@ class Campaign:
         self,
         progress: Progress,
         workspace: Workspace,
-        paths: Sequence[str],
-        digests: Sequence[str],
+        models: Sequence[Model],
         mask: str | None,
     ) -> None:
         """Runs what is to be run, in batches between two references."""
@@ -306,9 +241,7 @@ class Campaign:
             while todo := progress.todo():
                 device.wait_until_fit(self.adb, gates, bar.write)
                 for number, i in todo[:batch]:
-                    report = self._run(
-                        workspace, f"{digests[i][:16]}.tflite", paths[i], mask
-                    )
+                    report = self._run(workspace, models[i], mask)
                     progress.add((number, i), _times(report))
                 self._settle(progress, workspace, mask, bar)
                 left, before = len(progress.todo()), left
@@ -321,41 +254,75 @@ class Campaign:
         mask: str | None,
         bar: tqdm.tqdm,
     ) -> None:
-        report = self._run(workspace, _REFERENCE, "reference model", mask)
-        objection = self.settings.gates.objection(device.state(self.adb))
-        reason = progress.settle(_times(report).min_ms, objection)
+        reference = Model("reference model", name=_REFERENCE)
+        report = self._run(workspace, reference, mask)
+        state = device.state(self.adb)
+        objection = self.settings.gates.objection(state)
+        reason = progress.settle(_times(report).min_ms, objection, state)
         if reason:
             bar.write(f"{self.adb.serial}: a batch is discarded: {reason}")
 
     def _run(
         self,
         workspace: Workspace,
-        model: str,
-        source: str,
+        model: Model,
         mask: str | None,
         extra: Sequence[str] = (),
     ) -> Report:
-        """Runs one process, and once more when it hung."""
-        try:
-            return self.tool.run(workspace, model, source, mask, extra)
-        except TimedOut:
-            return self.tool.run(workspace, model, source, mask, extra)
+        return _once_more(
+            self.tool.run, workspace, model.name, str(model.path), mask,
+            extra, model.contents,
+        )
+
+
+@dataclasses.dataclass
+class Model:
+    """A model of a campaign.
+
+    Args:
+        path: Its file here, or what it is called in messages.
+        digest: Of its content.
+        contents: What it holds, where it is known.
+        name: What it is called on the phone.
+    """
+
+    path: str | os.PathLike
+    digest: str = ""
+    contents: Contents | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.name = self.name or f"{self.digest[:16]}.tflite"
+
+
+def _once_more(work: Callable[..., _T], *args: Any) -> _T:
+    """Runs one process, and once more when it hung."""
+    try:
+        return work(*args)
+    except TimedOut:
+        return work(*args)
 
 
 def _times(report: Report) -> Run:
     runs = report.inference
-    return Run(runs.min_us / 1e3, runs.avg_us / 1e3, report.delegate_nodes)
+    further = (runs.median_us, runs.p5_us, runs.p95_us)
+    return Run(
+        runs.min_us / 1e3, runs.avg_us / 1e3,
+        *(None if us is None else us / 1e3 for us in further),
+    )
 
 
-def _check(path: str) -> str:
-    """Returns the digest of a model file."""
+def read(path: str | os.PathLike) -> tuple[str, Contents]:
+    """Returns the digest of a model file, and what it holds.
+
+    Raises:
+        ArtifactError: when it is no `.tflite` file.
+    """
     digest = artifacts.sha256(path)
-    with open(path, "rb") as file:
-        start = file.read(8)
-    if start[4:] != _IDENTIFIER:
-        size_bytes = pathlib.Path(path).stat().st_size
+    data = pathlib.Path(path).read_bytes()
+    if data[4:8] != _IDENTIFIER:
         raise ArtifactError(
-            f"{path}: expected a .tflite file. Received: {size_bytes} bytes "
-            f"that begin with {start!r}"
+            f"{path}: expected a .tflite file. Received: {len(data)} bytes "
+            f"that begin with {data[:8]!r}"
         )
-    return digest
+    return digest, plausible.contents(data, str(path))

@@ -1,22 +1,30 @@
-"""Reads what benchmark programs print.
+"""Reads the figures that benchmark programs print.
 
-The official `benchmark_model` prints text that changed over its releases, so
-figures are found by their names and columns by their headings. What is not
-found is an error: a time of zero would look like a very fast phone.
+The text of `benchmark_model` changed over its releases, and LiteRT 2's is of
+another form at the end, so figures are found by their names and columns by
+their headings. What is not found, or is no figure of this world, is an error:
+a time of zero would look like a very fast phone. What ran the model is for
+`verdict` to say.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import math
 import re
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 from tfnas.errors import DeviceError
 
+# Of logcat, of the program's severity, and of LiteRT's file and line.
 _PREFIX = re.compile(
-    r"^(?:.*?\b[IWE][/ ]\s*\w+\s*(?:\(\s*\d+\))?\s*: )?(?:INFO: )?"
+    r"^(?:.*?\b(?P<letter>[VIWEF])[/ ]\s*\w+\s*(?:\(\s*\d+\))?\s*: )?"
+    r"(?P<severity>VERBOSE|INFO|WARN|WARNING|ERROR|FATAL)?(?(severity): )"
+    r"(?:\[[\w./]+:\d+\] )?"
 )
 _PAIR = re.compile(r"(\w+)=([-+.\w]+)")
 _OLD_SUMMARY = "Timings (microseconds): "
@@ -25,19 +33,25 @@ _CLOSING = re.compile(
     r"^(?:Average i|I)nference timings in us: .*"
     r"(?:Inference \(avg\)|Inference|no stats): ([-+.\w]+)\s*$"
 )
+# LiteRT 2 closes in milliseconds, with two digits after the point.
+_BLOCK = re.compile(r"^Inference \(avg\):\s+([-+.\w]+) ms \((\d+) runs\)")
+_ROUNDING_US = 5.0
 _INIT = re.compile(r"^Initialized session in ([-+.\w]+?)ms\.?$")
-_PEAK = re.compile(r"^Peak memory footprint \(MB\): .*overall=([-+.\w]+)")
-_DELEGATED = re.compile(
-    r"^Explicitly applied (\S+) delegate, and the model graph will be "
-    r"(completely|partially) executed.*?(?:w/ (\d+) delegate kernels)?\.?$"
+_PEAK = re.compile(
+    r"^(?:Overall peak memory footprint \(MB\) via periodic monitoring: |"
+    r"Peak memory footprint \(MB\): .*overall=|Peak memory:\s+)"
+    r"([-+.\w]+)"
 )
-_FAILED = ("ERROR: ", "Benchmarking failed", "Failed to apply")
-# Called an error, but the rest of the model then runs on the CPU.
-_PARTIAL = "ERROR: Following operations are not supported by GPU delegate"
+_ERRORS = ("ERROR", "FATAL")
+_FAILED = ("Benchmarking failed", "Failed to apply")
 _BANNER = re.compile(r"^=+ (.+?) =+$")
 _HEADING = re.compile(r"\[([^\]]+)\]")
 _CELL = re.compile(r"\t\s*|\s{2,}")
 _SHOWN = 600
+_LONGEST_US = 3600e6
+_MOST_MB = 1e6
+_MOST_RUNS = 10**9
+_TOLERANCE = 0.01  # figures are printed with six digits, or fewer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +65,12 @@ class Summary:
         first_us: The first one.
         max_us: Slowest.
         std_us: Standard deviation.
+        median_us: Median.
+        p5_us: What 5 % of the runs were below.
+        p95_us: What 95 % of them were below.
+
+    Raises:
+        ValueError: for figures that no clock can show.
     """
 
     count: int
@@ -59,6 +79,36 @@ class Summary:
     first_us: float | None = None
     max_us: float | None = None
     std_us: float | None = None
+    median_us: float | None = None
+    p5_us: float | None = None
+    p95_us: float | None = None
+
+    def __post_init__(self) -> None:
+        times = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "count"
+        }
+        for name, us in times.items():
+            least = 0.0 if name == "std_us" else math.ulp(0.0)
+            if us is not None and not least <= us <= _LONGEST_US:
+                raise ValueError(f"impossible figures: {name}={us}")
+        if not 1 <= self.count <= _MOST_RUNS:
+            raise ValueError(f"impossible figures: count={self.count}")
+        ordered = ("min_us", "p5_us", "median_us", "p95_us", "max_us")
+        known = [(n, times[n]) for n in ordered if times[n] is not None]
+        for low, high in itertools.pairwise(known):
+            if low[1] > high[1] * (1 + _TOLERANCE) + 1:
+                raise ValueError(
+                    f"impossible figures: {low[0]}={low[1]:g} is above "
+                    f"{high[0]}={high[1]:g}"
+                )
+        low_us = self.min_us * (1 - _TOLERANCE) - 1
+        high_us = (self.max_us or _LONGEST_US) * (1 + _TOLERANCE) + 1
+        for name in ("avg_us", "first_us"):
+            us = times[name]
+            if us is not None and not low_us <= us <= high_us:
+                raise ValueError(f"impossible figures: {name}={us:g}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,106 +137,182 @@ class Report:
         warm_up: The runs before, where there were any.
         init_us: Time to load the model.
         peak_mb: Peak memory, when it was asked for.
-        delegate_nodes: Parts of the model that a delegate runs, where the
-            program tells.
         ops: The operators, when a profile was asked for.
+        lines: All that was printed, line by line, without prefixes.
+        errors: Those lines that were called errors.
     """
 
     inference: Summary
     warm_up: Summary | None = None
     init_us: float | None = None
     peak_mb: float | None = None
-    delegate_nodes: int | None = None
     ops: tuple[OpTime, ...] = ()
+    lines: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("init_us", self.init_us, _LONGEST_US),
+            ("peak_mb", self.peak_mb, _MOST_MB),
+            *((op.kind, op.mean_ms, _LONGEST_US / 1e3) for op in self.ops),
+        ):
+            if value is not None and not 0 <= value <= most:
+                raise ValueError(f"impossible figures: {name}={value}")
 
 
-def parse(text: str, source: str) -> Report:
+def parse(text: str, source: str, log: str = "") -> Report:
     """Reads the output of a benchmark program.
 
     Args:
-        text: All it printed.
+        text: What it printed on its standard output.
         source: What ran, for messages.
+        log: What it printed on its standard error.
 
     Raises:
         DeviceError: when it says that it failed, or the figures are not all
-            there.
+            there, or impossible.
     """
+    own = text.lstrip().startswith("{")
+    # Releases differ in where they print; a log line may be in either.
+    split = [_plain(x) for x in (log if own else f"{log}\n{text}").split("\n")]
+    lines = tuple(line for _, line in split)
+    errors = tuple(line for is_error, line in split if is_error)
     try:
-        if text.lstrip().startswith("{"):
-            return _parse_json(json.loads(text))
-        return _parse_text([_plain(line) for line in text.splitlines()])
+        report = _parse_json(json.loads(text)) if own else _parse_text(lines)
     except (ValueError, KeyError, TypeError, IndexError) as error:
+        end = text[-_SHOWN:].strip() or log[-_SHOWN:].strip()
+        reason = "; ".join(errors)[:_SHOWN] or f"{error}"
         raise DeviceError(
             f"{source}: the benchmark program did not print what was "
-            f"expected ({error}). Received: ...{text[-_SHOWN:]!r}"
+            f"expected ({reason}). Received: ...{end!r}"
+        ) from error
+    except RecursionError as error:
+        raise DeviceError(
+            f"{source}: the benchmark program did not print what was "
+            "expected. Received: nested JSON"
+        ) from error
+    return dataclasses.replace(report, lines=lines, errors=errors)
+
+
+def complete(
+    report: Report, figures: Mapping[str, float], source: str
+) -> Report:
+    """Adds what the program wrote to a file, and its text does not say.
+
+    Args:
+        report: What it printed.
+        figures: What it wrote; see `result_file.figures`.
+        source: What ran, for messages.
+
+    Raises:
+        DeviceError: when the two contradict each other, or are impossible.
+    """
+    runs = report.inference
+    for name, value in figures.items():
+        printed = getattr(runs, name, None)
+        if printed is None:
+            continue
+        slack = 0 if name == "count" else _TOLERANCE * abs(printed) + 1
+        if not abs(value - printed) <= slack:
+            raise DeviceError(
+                f"{source}: expected the same figures in the program's text "
+                f"and file. Received: {name}={printed:g} there, {value:g} in "
+                "the file"
+            )
+    missing: dict[str, Any] = {
+        name: figures[name]
+        for name in ("max_us", "std_us", "median_us", "p5_us", "p95_us")
+        if name in figures and getattr(runs, name) is None
+    }
+    peak_mb = report.peak_mb
+    if peak_mb is None:
+        peak_mb = figures.get("peak_mb")
+    try:
+        return dataclasses.replace(
+            report,
+            inference=dataclasses.replace(runs, **missing),
+            peak_mb=peak_mb,
+        )
+    except ValueError as error:
+        raise DeviceError(
+            f"{source}: the benchmark program's file of figures holds what "
+            f"cannot be ({error})"
         ) from error
 
 
-def _plain(line: str) -> str:
-    return _PREFIX.sub("", line.rstrip())
+def _plain(line: str) -> tuple[bool, str]:
+    """Returns whether a line is an error, and the line without prefixes."""
+    found = _PREFIX.match(line)
+    assert found is not None  # it may be empty
+    is_error = found["severity"] in _ERRORS or found["letter"] in ("E", "F")
+    return is_error, line[found.end() :].rstrip()
 
 
 def _parse_text(lines: Sequence[str]) -> Report:
-    failures = [
-        line
-        for line in lines
-        if line.startswith(_FAILED) and not line.startswith(_PARTIAL)
-    ]
-    if failures:
-        raise ValueError(f"it failed: {'; '.join(failures)[:_SHOWN]}")
+    for line in lines:
+        if line.startswith(_FAILED):
+            raise ValueError(f"it failed: {line[:_SHOWN]}")
     summaries = [_summary(x) for x in lines if x.startswith("count=")]
-    closing = [float(m[1]) for m in map(_CLOSING.match, lines) if m]
-    if closing and summaries:
-        # Cut-off output could leave the warm-up as the last of the two.
-        avg_us = summaries[-1].avg_us
-        if abs(avg_us - closing[-1]) > 0.01 * avg_us + 0.01:
-            raise ValueError(
-                f"an average of {avg_us:g} us beside one of {closing[-1]:g}"
-            )
-    elif not summaries:
+    closing = [_number(m[1]) for m in map(_CLOSING.match, lines) if m]
+    block = [_number(m[1]) for m in map(_BLOCK.match, lines) if m]
+    if not summaries:
         old = [x for x in lines if x.startswith(_OLD_SUMMARY)]
-        summaries = [_summary(x.removeprefix(_OLD_SUMMARY)) for x in old[-1:]]
-    if not summaries or (not closing and len(summaries) > 1):
-        raise ValueError("the average inference time is missing")
-    if not closing and any("Running benchmark for" in x for x in lines):
+        if not old:
+            raise ValueError("the average inference time is missing")
+        summaries = [_summary(old[-1].removeprefix(_OLD_SUMMARY))]
+    elif closing:
+        _check_last(summaries[-1], closing[-1], 0.01)
+    elif block:
+        _check_last(summaries[-1], block[-1] * 1e3, _ROUNDING_US)
+    else:
         raise ValueError("the line with the average inference time is missing")
     return Report(
         summaries[-1],
         summaries[0] if len(summaries) > 1 else None,
         _first(_INIT, lines, 1e3),
         _first(_PEAK, lines),
-        _delegate_nodes(lines),
         _ops(lines),
     )
+
+
+def _check_last(runs: Summary, closing_us: float, slack_us: float) -> None:
+    """Refuses a series that is not the one the program ends with.
+
+    Cut-off output could leave the warm-up as the last.
+    """
+    if not abs(runs.avg_us - closing_us) <= (
+        _TOLERANCE * runs.avg_us + slack_us
+    ):
+        raise ValueError(
+            f"an average of {runs.avg_us:g} us beside one of {closing_us:g}"
+        )
+
+
+def _number(text: str) -> float:
+    """Returns a figure; refuses what Python reads besides decimals."""
+    if "_" in text:
+        raise ValueError(f"no figure: {text[:80]!r}")
+    return float(text)
 
 
 def _first(
     pattern: re.Pattern[str], lines: Sequence[str], factor: float = 1.0
 ) -> float | None:
     found = [m for m in map(pattern.match, lines) if m]
-    return float(found[0][1]) * factor if found else None
-
-
-def _delegate_nodes(lines: Sequence[str]) -> int | None:
-    found = [m for m in map(_DELEGATED.match, lines) if m]
-    if not found:
-        return None
-    return sum(int(m[3]) if m[3] else 1 for m in found)
+    return _number(found[0][1]) * factor if found else None
 
 
 def _summary(line: str) -> Summary:
     """Reads `name=value` pairs, in any order and with others between."""
     pairs = dict(_PAIR.findall(line))
-    us = {
-        f"{k}_us": float(pairs[k])
-        for k in ("first", "max", "std")
-        if k in pairs
-    }
-    count, least = int(float(pairs["count"])), float(pairs["min"])
-    average = float(pairs["avg"])
-    if count < 1 or not 0 < least <= average * 1.01:
-        raise ValueError(f"impossible figures `{line}`")
-    return Summary(count, least, average, **us)
+    optional = ("first", "max", "std", "median", "p5", "p95")
+    us = {f"{k}_us": _number(pairs[k]) for k in optional if k in pairs}
+    count = _number(pairs["count"])
+    if count != count or abs(count) > _MOST_RUNS:
+        raise ValueError(f"impossible figures: count={count}")
+    return Summary(
+        int(count), _number(pairs["min"]), _number(pairs["avg"]), **us
+    )
 
 
 def _ops(lines: Sequence[str]) -> tuple[OpTime, ...]:
@@ -212,30 +338,37 @@ def _ops(lines: Sequence[str]) -> tuple[OpTime, ...]:
 def _op(line: str, columns: Sequence[str], delegated: bool) -> OpTime:
     cells = [cell.strip() for cell in _CELL.split(line.strip())]
     row = dict(zip(columns, cells, strict=False))  # a name may be empty
-    mean_ms = float(row["avg ms"])
+    mean_ms = _number(row["avg ms"])
     return OpTime(row["node type"], row.get("Name", ""), mean_ms, delegated)
 
 
 def _parse_json(value: Any) -> Report:
     """Reads the output of our own runner."""
     if value["format"] != "tfnas-runner/1":
-        raise ValueError(f"format {value['format']!r}")
-    fields = {f.name for f in dataclasses.fields(Summary)}
-    warm_up, inference = (
-        Summary(**{k: v for k, v in value[part].items() if k in fields})
-        if value[part]
-        else None
-        for part in ("warm_up", "inference")
-    )
-    if inference is None or not 0 < inference.min_us <= inference.avg_us:
-        raise ValueError(f"impossible figures {value['inference']}")
+        raise ValueError(f"format {str(value['format'])[:80]!r}")
+    inference = _series(value["inference"])
+    if inference is None:
+        raise ValueError("no run was measured")
     # The runner passes the runtime's own table on, as text.
-    profile = value.get("profile", "").splitlines()
+    profile = _text(value.get("profile", "")).splitlines()
+    peak_mb = value.get("peak_mb")
     return Report(
         inference,
-        warm_up,
+        _series(value["warm_up"]),
         float(value["init_us"]),
-        value.get("peak_mb"),
-        value.get("delegate_nodes"),
+        None if peak_mb is None else float(peak_mb),
         _ops(["Profiling Info for runs", *profile]),
     )
+
+
+def _series(value: Any) -> Summary | None:
+    if not value:
+        return None
+    fields = {field.name for field in dataclasses.fields(Summary)}
+    return Summary(**{k: v for k, v in value.items() if k in fields})
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, not {type(value).__name__}")
+    return value

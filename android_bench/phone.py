@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
 from android_bench import adb as adb_client
 from android_bench import device
+from android_bench import programs
+from android_bench import verdict
 from android_bench.adb import Adb
 from android_bench.benchmark import Tool
 from android_bench.campaign import Campaign
 from android_bench.campaign import Settings
+from android_bench.verdict import Proof
 from tflite_bench import stats
 from tflite_bench.device import Measurement
 from tflite_bench.journal import Journal
 from tfnas.errors import ConfigError
+from tfnas.errors import DeviceError
 
 
 class AdbDevice:
@@ -26,9 +32,8 @@ class AdbDevice:
     Args:
         serial: Its serial number; `None` for the only one attached.
         tool: The benchmark program that runs there.
+        reference: Content of the reference model.
         settings: How to measure.
-        reference: Content of the reference model; `None` takes the first of
-            the models of each measurement.
         journal: File in which each run is written down at once, so that
             nothing is lost when the phone goes away for good; `None` for
             none.
@@ -43,8 +48,8 @@ class AdbDevice:
         self,
         serial: str | None,
         tool: Tool,
+        reference: bytes,
         settings: Settings | None = None,
-        reference: bytes | None = None,
         journal: str | os.PathLike | None = None,
         adb: Adb | None = None,
     ):
@@ -59,8 +64,12 @@ class AdbDevice:
     def describe(self) -> dict[str, Any]:
         """Returns where its numbers come from; see `Device`.
 
+        The reference model is run once, to learn what runs models there:
+        `runtime.delegate` is that, and `runtime.asked` what was asked.
+
         Raises:
             ConfigError: when the phone has fewer cores than threads.
+            DeviceError: when something else runs models than was asked.
         """
         if self._described is None:
             phone = device.describe(self.adb)
@@ -73,10 +82,14 @@ class AdbDevice:
             mask = device.affinity_mask(
                 device.clusters(self.adb), self.settings.affinity
             )
+            with self._campaign() as campaign:
+                proof = campaign.probe()
             self._described = {
                 "device": phone,
                 "runtime": {
                     **self._runtime,
+                    "program": programs.NAMES[self.tool.kind],
+                    "delegate": proof.backend,
                     "affinity": mask,
                     "fixed_performance": self.settings.fixed_performance,
                 },
@@ -86,27 +99,47 @@ class AdbDevice:
             }
         return self._described
 
+    @contextlib.contextmanager
+    def _campaign(self) -> Iterator[Campaign]:
+        """Yields a campaign with our reference model."""
+        with tempfile.TemporaryDirectory() as folder:
+            reference = pathlib.Path(folder, "reference.tflite")
+            reference.write_bytes(self._reference)
+            yield Campaign(self.adb, self.tool, self.settings, reference)
+
     def measure(
         self, paths: Sequence[str], rounds: int, seed: int = 0
     ) -> list[Measurement]:
         """Times models in interleaved rounds; see `Device`.
 
         A round's time is that of the fastest run of its process.
+
+        Raises:
+            DeviceError: when a model runs on something else than
+                `describe` says.
         """
+        described = self.describe()
         journal = None
         if self._journal:
-            journal = Journal(self._journal, self.describe())
-        with tempfile.TemporaryDirectory() as folder:
-            reference = None
-            if self._reference is not None:
-                reference = pathlib.Path(folder, "reference.tflite")
-                reference.write_bytes(self._reference)
-            campaign = Campaign(self.adb, self.tool, self.settings, reference)
-            models, _ = campaign.measure(paths, rounds, seed, journal)
+            journal = Journal(self._journal, described)
+        with self._campaign() as campaign:
+            models = campaign.measure(paths, rounds, seed, journal)
         measured = []
-        for runs in models:
-            ms = tuple(run.min_ms for run in runs)
+        for path, model in zip(paths, models, strict=True):
+            self._check_backend(path, model.proof)
+            ms = tuple(run.min_ms for run in model.runs)
             measured.append(
-                Measurement(ms, ms, delegate_nodes=runs[0].delegate_nodes)
+                Measurement(ms, ms, delegate_nodes=model.proof.pieces)
             )
         return measured
+
+    def _check_backend(self, path: str, proof: Proof) -> None:
+        """Refuses to put times of two backends into one table."""
+        usual = self.describe()["runtime"]["delegate"]
+        leave = self.tool.options.allow_partial and proof.ran == verdict.NONE
+        if proof.backend != usual and not leave:
+            raise DeviceError(
+                f"{self.adb.serial}: {path}: expected all models to run on "
+                f"{usual}, as the reference model does. Received: "
+                f"{proof.backend} ({proof.sentence!r})"
+            )

@@ -199,6 +199,22 @@ class Model:
         if not self.whole:
             self._renew()
 
+    def draw(self) -> list[np.ndarray]:
+        """Gives other random numbers to the inputs, and returns them all."""
+        self._renew()
+        return [
+            self._interpreter.get_tensor(tensor["index"])
+            for tensor in self._interpreter.get_input_details()
+        ]
+
+    def answer(self) -> list[np.ndarray]:
+        """Runs once, and returns the outputs."""
+        self.invoke()
+        return [
+            self._interpreter.get_tensor(tensor["index"])
+            for tensor in self._interpreter.get_output_details()
+        ]
+
     def _renew(self) -> None:
         for index, shape, noise in self._random:
             size = math.prod(shape)

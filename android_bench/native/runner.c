@@ -2,10 +2,11 @@
  *
  *   litert_runner --library=libLiteRt.so --graph=model.tflite --num_runs=50
  *
- * For Linux boards: the flags are those of the official benchmark_model, the
- * figures come out as one JSON object. The library is loaded when the program
- * runs, so it needs no LiteRT headers to build; the calls that it makes are
- * declared below as the library of LiteRT 2 has them.
+ * For Linux boards: the flags are those of the official benchmark_model where
+ * it has them, and --help lists them in its form. The figures come out as one
+ * JSON object. The library is loaded when the program runs, so it needs no
+ * LiteRT headers to build; the calls that it makes are declared below as the
+ * library of LiteRT 2 has them.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -72,13 +73,32 @@ static Handle make_options(int profiling) {
   return options;
 }
 
+/* The files that inputs are read from; NULL for numbers of our own. */
+static const char* input_files[MAX_TENSORS];
+
+static void read_input(const char* path, void* data, size_t bytes) {
+  FILE* file = fopen(path, "rb");
+  if (!file) fail(BAD_USAGE, "cannot read %s", path);
+  size_t got = fread(data, 1, bytes, file);
+  int more = fgetc(file) != EOF;
+  fclose(file);
+  if (got != bytes || more)
+    fail(BAD_USAGE, "expected %zu bytes in %s", bytes, path);
+}
+
 /* Fills an input with numbers that are the same on every machine. */
-static void fill(Handle buffer, int element_type) {
+static void fill(Handle buffer, int element_type, const char* path) {
   void* data;
   size_t bytes;
   uint32_t state = 12345;
   CALL("GetTensorBufferSize", (Handle, size_t*), buffer, &bytes);
+  if (path)
+    CALL("GetTensorBufferPackedSize", (Handle, size_t*), buffer, &bytes);
   CALL("LockTensorBuffer", (Handle, void**, int), buffer, &data, LOCK_WRITE);
+  if (path) {
+    read_input(path, data, bytes);
+    bytes = 0;
+  }
   for (size_t i = 0; i < bytes / (element_type == FLOAT32 ? 4 : 1); i++) {
     state = state * 1664525u + 1013904223u;
     if (element_type == FLOAT32)
@@ -90,7 +110,7 @@ static void fill(Handle buffer, int element_type) {
 }
 
 static Handle make_buffer(Session* s, Handle tensor, Handle wanted,
-                          int is_input) {
+                          int is_input, const char* path) {
   union {
     int element_type; /* the first field of the library's struct */
     char bytes[TENSOR_TYPE_BYTES];
@@ -101,7 +121,7 @@ static Handle make_buffer(Session* s, Handle tensor, Handle wanted,
   CALL("CreateManagedTensorBufferFromRequirements",
        (Handle, void*, Handle, Handle*), s->environment, &type, wanted,
        &buffer);
-  if (is_input) fill(buffer, type.element_type);
+  if (is_input) fill(buffer, type.element_type, path);
   return buffer;
 }
 
@@ -120,14 +140,14 @@ static void make_buffers(Session* s) {
          signature, i, &tensor);
     CALL("GetCompiledModelInputBufferRequirements",
          (Handle, size_t, size_t, Handle*), s->compiled, 0, i, &wanted);
-    s->inputs[i] = make_buffer(s, tensor, wanted, 1);
+    s->inputs[i] = make_buffer(s, tensor, wanted, 1, input_files[i]);
   }
   for (size_t i = 0; i < s->num_outputs; i++) {
     CALL("GetSignatureOutputTensorByIndex", (Handle, size_t, Handle*),
          signature, i, &tensor);
     CALL("GetCompiledModelOutputBufferRequirements",
          (Handle, size_t, size_t, Handle*), s->compiled, 0, i, &wanted);
-    s->outputs[i] = make_buffer(s, tensor, wanted, 0);
+    s->outputs[i] = make_buffer(s, tensor, wanted, 0, NULL);
   }
 }
 
@@ -150,9 +170,12 @@ static void run(Session* s) {
        s->compiled, 0, s->num_inputs, s->inputs, s->num_outputs, s->outputs);
 }
 
-/* FNV-1a over all outputs: equal on machines that compute the same. */
-static uint64_t checksum(Session* s) {
+/* FNV-1a over all outputs: equal on machines that compute the same. Writes
+ * them to a file as well, one after another, when there is one. */
+static uint64_t checksum(Session* s, const char* path) {
   uint64_t hash = 14695981039346656037u;
+  FILE* file = path ? fopen(path, "wb") : NULL;
+  if (path && !file) fail(BAD_USAGE, "cannot write %s", path);
   for (size_t i = 0; i < s->num_outputs; i++) {
     void* data;
     size_t bytes;
@@ -162,17 +185,45 @@ static uint64_t checksum(Session* s) {
          LOCK_READ);
     for (size_t k = 0; k < bytes; k++)
       hash = (hash ^ ((uint8_t*)data)[k]) * 1099511628211u;
+    if (file && fwrite(data, 1, bytes, file) != bytes)
+      fail(1, "cannot write %s", path);
     CALL("UnlockTensorBuffer", (Handle), s->outputs[i]);
   }
+  if (file && fclose(file)) fail(1, "cannot write %s", path);
   return hash;
 }
 
 /* Timing. */
 
 typedef struct {
-  long count;
+  long count, room;
+  double* samples;
   double first, curr, min, max, sum, squares, min_cpu;
 } Series;
+
+static void keep(Series* series, double wall) {
+  if (series->count == series->room) {
+    series->room = series->room ? 2 * series->room : 64;
+    series->samples =
+        realloc(series->samples, series->room * sizeof *series->samples);
+    if (!series->samples) fail(1, "out of memory");
+  }
+  series->samples[series->count++] = wall;
+}
+
+static int compare(const void* first, const void* second) {
+  double a = *(const double*)first, b = *(const double*)second;
+  return (a > b) - (a < b);
+}
+
+/* What a share of the runs was below, between the two nearest. */
+static double percentile(const Series* series, double share) {
+  double place = share * (series->count - 1);
+  long below = (long)place;
+  long above = below + 1 < series->count ? below + 1 : below;
+  double* sorted = series->samples;
+  return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
+}
 
 static double now_us(clockid_t clock) {
   struct timespec t;
@@ -198,7 +249,7 @@ static Series measure(Session* s, long runs, double min_secs,
     series.curr = wall;
     series.sum += wall;
     series.squares += wall * wall;
-    series.count++;
+    keep(&series, wall);
     elapsed = now_us(CLOCK_MONOTONIC) - start;
   }
   return series;
@@ -212,12 +263,15 @@ static void print_series(const char* name, const Series* s) {
     return;
   }
   double avg = s->sum / s->count;
+  qsort(s->samples, s->count, sizeof *s->samples, compare);
   double variance = s->squares / s->count - avg * avg;
   printf(",\n \"%s\": {\"count\": %ld, \"first_us\": %.3f, "
          "\"curr_us\": %.3f, \"min_us\": %.3f, \"max_us\": %.3f, "
-         "\"avg_us\": %.4f, \"std_us\": %.3f, \"min_cpu_us\": %.3f}",
+         "\"avg_us\": %.4f, \"std_us\": %.3f, \"median_us\": %.3f, "
+         "\"p5_us\": %.3f, \"p95_us\": %.3f, \"min_cpu_us\": %.3f}",
          name, s->count, s->first, s->curr, s->min, s->max, avg,
-         sqrt(variance > 0 ? variance : 0), s->min_cpu);
+         sqrt(variance > 0 ? variance : 0), percentile(s, 0.5),
+         percentile(s, 0.05), percentile(s, 0.95), s->min_cpu);
 }
 
 static void print_text(const char* name, const char* text) {
@@ -246,7 +300,7 @@ static void print_profile(Session* s, long runs) {
 /* Flags. */
 
 typedef struct {
-  const char *library, *graph;
+  const char *library, *graph, *output;
   long num_runs, warmup_runs;
   double min_secs, max_secs;
   int profiling, memory;
@@ -264,6 +318,29 @@ static double number(const char* name, const char* value) {
   return result;
 }
 
+/* name:path of each input, in their order, as benchmark_model takes them. */
+static void parse_inputs(char* text) {
+  size_t count = 0;
+  for (char* item = strtok(text, ","); item; item = strtok(NULL, ",")) {
+    char* colon = strchr(item, ':');
+    if (!colon || count == MAX_TENSORS)
+      fail(BAD_USAGE, "expected name:path for each input. Received: %s", item);
+    input_files[count++] = colon + 1;
+  }
+}
+
+static void help(const char* program) {
+  const char* names[] = {
+      "graph", "library", "num_runs", "warmup_runs", "min_secs", "max_secs",
+      "warmup_min_secs", "num_threads", "input_layer_value_files",
+      "output_filepath", "enable_op_profiling",
+      "report_peak_memory_footprint"};
+  printf("usage: %s <flags>\nFlags:\n", program);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    printf("\t--%s=\t%s\n", names[i], i ? "optional" : "required");
+  exit(0);
+}
+
 static void parse_flag(Flags* flags, const char* word) {
   char name[64];
   const char* value = strchr(word, '=');
@@ -271,16 +348,11 @@ static void parse_flag(Flags* flags, const char* word) {
     fail(BAD_USAGE, "expected --flag=value. Received: %s", word);
   snprintf(name, sizeof name, "%.*s", (int)(value - word), word);
   value++;
-  const char* off[] = {"--use_gpu", "--use_nnapi", "--xnnpack_force_fp16",
-                       "--gpu_precision_loss_allowed"};
-  for (size_t i = 0; i < sizeof off / sizeof *off; i++)
-    if (!strcmp(name, off[i])) {
-      if (is_true(value))
-        fail(BAD_USAGE, "this runner knows the CPU only. Received: %s", word);
-      return;
-    }
   if (!strcmp(name, "--library")) flags->library = value;
   else if (!strcmp(name, "--graph")) flags->graph = value;
+  else if (!strcmp(name, "--output_filepath")) flags->output = value;
+  else if (!strcmp(name, "--input_layer_value_files"))
+    parse_inputs(strdup(value));
   else if (!strcmp(name, "--num_runs")) flags->num_runs = number(name, value);
   else if (!strcmp(name, "--warmup_runs"))
     flags->warmup_runs = number(name, value);
@@ -294,17 +366,15 @@ static void parse_flag(Flags* flags, const char* word) {
   else if (!strcmp(name, "--num_threads")) {
     if (number(name, value) != 1)
       fail(BAD_USAGE, "this runner has one thread. Received: %s", word);
-  } else if (!strcmp(name, "--use_xnnpack")) {
-    if (!is_true(value))
-      fail(BAD_USAGE, "this runner always uses XNNPACK. Received: %s", word);
   } else {
     fail(BAD_USAGE, "unknown flag %s", word);
   }
 }
 
 int main(int argc, char** argv) {
-  Flags flags = {"libLiteRt.so", NULL, 50, 1, 1, 150, 0, 0};
+  Flags flags = {"libLiteRt.so", NULL, NULL, 50, 1, 1, 150, 0, 0};
   Session session;
+  if (argc == 2 && !strcmp(argv[1], "--help")) help(argv[0]);
   for (int i = 1; i < argc; i++) parse_flag(&flags, argv[i]);
   if (!flags.graph) fail(BAD_USAGE, "expected --graph=model.tflite");
   library = dlopen(flags.library, RTLD_NOW | RTLD_LOCAL);
@@ -321,7 +391,7 @@ int main(int argc, char** argv) {
   print_series("warm_up", &warm_up);
   print_series("inference", &inference);
   printf(",\n \"output_checksum\": \"%016llx\"",
-         (unsigned long long)checksum(&session));
+         (unsigned long long)checksum(&session, flags.output));
   if (flags.memory) {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);

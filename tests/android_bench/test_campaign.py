@@ -16,10 +16,10 @@ from android_bench import workspace
 from android_bench.adb import Adb
 from android_bench.benchmark import Tool
 from android_bench.campaign import Campaign
-from android_bench.campaign import Progress
-from android_bench.campaign import Run
 from android_bench.campaign import Settings
 from android_bench.device import Gates
+from android_bench.progress import Progress
+from android_bench.progress import Run
 from tests.adb_device.phone import THERMAL
 from tests.android_bench.conftest import STUB
 from tests.android_bench.test_adb import HOSTILE
@@ -57,16 +57,23 @@ def on_run(monkeypatch, action):
 
 
 def runs_on(phone):
-    return sum("--graph=" in command for command in phone.commands)
+    """Returns how many runs were timed."""
+    return sum("--result_file" in command for command in phone.commands)
+
+
+def runs_of(models):
+    return [model.runs for model in models]
 
 
 def test_the_time_is_really_measured(campaign, phone, native, models):
     stub(phone)
     phone._path.append(native)
-    (small, large), _ = campaign.measure(models[:2], rounds=3)
+    first, second = campaign.measure(models[:2], rounds=3)
+    small, large = first.runs, second.runs
     assert len(small) == len(large) == 3
     assert min(r.min_ms for r in large) > 3 * min(r.min_ms for r in small)
-    assert small[0].delegate_nodes == 1
+    assert first.proof.backend == "xnnpack"
+    assert first.proof.pieces == 1
 
 
 def test_runs_stay_on_the_big_cores(campaign, phone, models):
@@ -81,6 +88,7 @@ def test_rounds_are_shuffled_and_go_through_all_models(campaign, phone, models):
         for command in phone.commands
         for word in command.split()
         if word.startswith("--graph=") and "reference" not in word
+        if "--num_runs=5" in command
     ]
     rounds = [tuple(order[i : i + 3]) for i in range(0, 12, 3)]
     assert len(order) == 12
@@ -91,7 +99,7 @@ def test_rounds_are_shuffled_and_go_through_all_models(campaign, phone, models):
 def test_hostile_model_names_are_measured(campaign, models, tmp_path):
     path = tmp_path / f"{HOSTILE}.tflite"
     path.write_bytes(pathlib.Path(models[0]).read_bytes())
-    (runs,), _ = campaign.measure([str(path)], rounds=2)
+    (runs,) = runs_of(campaign.measure([str(path)], rounds=2))
     assert [run.min_ms for run in runs] == [1.0, 1.0]
     assert not list(tmp_path.rglob("pwned"))
 
@@ -101,22 +109,21 @@ def test_every_form_of_output_gives_the_same_time(
     campaign, phone, models, style
 ):
     stub(phone, us=1234.5, style=style)
-    (runs,), _ = campaign.measure(models[:1], rounds=1)
+    (runs,) = runs_of(campaign.measure(models[:1], rounds=1))
     assert runs[0].avg_ms == pytest.approx(1.2345)
 
 
 def test_terminal_line_ends_do_not_matter(campaign, phone, models):
     phone.crlf = True
-    (runs,), _ = campaign.measure(models[:1], rounds=1)
+    (runs,) = runs_of(campaign.measure(models[:1], rounds=1))
     assert runs[0].avg_ms == 1.0
 
 
 def test_further_runs_give_profile_and_memory(campaign, models):
-    extra = {
-        "profile": ["--enable_op_profiling=true"],
-        "memory": ["--report_peak_memory_footprint=true"],
-    }
-    _, (reports,) = campaign.measure(models[:1], rounds=1, extra=extra)
+    (model,) = campaign.measure(
+        models[:1], rounds=1, extra=["profile", "memory"]
+    )
+    reports = model.reports
     kinds = [op.kind for op in reports["profile"].ops]
     assert kinds == [
         "TfLiteXNNPackDelegate", "Convolution (NHWC, QC8) DWConv",
@@ -129,15 +136,15 @@ def test_further_runs_give_profile_and_memory(campaign, models):
 
 def test_a_drop_in_the_middle_of_a_push(campaign, phone, models):
     phone.drop_after_bytes = 2000
-    (runs,), _ = campaign.measure(models[1:2], rounds=1)
+    (runs,) = runs_of(campaign.measure(models[1:2], rounds=1))
     assert runs[0].min_ms == 1.0
     assert phone.drop_after_bytes is None
 
 
 def test_a_drop_in_the_middle_of_a_run(campaign, phone, models):
     stub(phone, us=1000, seconds=0.4)
-    phone.drop_in = "--graph="
-    (runs,), _ = campaign.measure(models[:1], rounds=1)
+    phone.drop_in = "--result_file"
+    (runs,) = runs_of(campaign.measure(models[:1], rounds=1))
     assert len(runs) == 1
     assert runs_on(phone) == 4  # one of them twice
 
@@ -151,7 +158,7 @@ def test_a_phone_that_vanishes_for_five_seconds(
 
     on_run(monkeypatch, vanish)
     start = time.monotonic()
-    (runs,), _ = campaign.measure(models[:1], rounds=4)
+    (runs,) = runs_of(campaign.measure(models[:1], rounds=4))
     assert len(runs) == 4
     assert time.monotonic() - start > 5
 
@@ -159,7 +166,7 @@ def test_a_phone_that_vanishes_for_five_seconds(
 def test_a_hang_is_tried_once_more(campaign, phone, models, tool):
     campaign.tool = Tool(STUB, tool.options, timeout_s=1.5)
     stub(phone, us=1000, fault="hang", times=1)
-    (runs,), _ = campaign.measure(models[:1], rounds=1)
+    (runs,) = runs_of(campaign.measure(models[:1], rounds=1))
     assert runs[0].min_ms == 1.0
     stub(phone, fault="hang")
     with pytest.raises(DeviceError, match="took more than 1.5 s.*benchmark"):
@@ -226,7 +233,7 @@ def test_a_batch_that_slowed_down_is_run_again(
 
     on_run(monkeypatch, throttle)
     campaign.settings = Settings(batch=2)
-    (runs,), _ = campaign.measure(models[:1], rounds=6)
+    (runs,) = runs_of(campaign.measure(models[:1], rounds=6))
     assert [run.min_ms for run in runs] == [1.0] * 6
     assert runs_on(phone) == 1 + 3 * 4
 
@@ -258,7 +265,7 @@ def test_a_batch_in_which_the_phone_got_hot_is_run_again_when_it_is_cool(
 
     on_run(monkeypatch, heat)
     monkeypatch.setattr(device, "wait_until_fit", cool)
-    (runs,), _ = campaign.measure(models[:1], rounds=3)
+    (runs,) = runs_of(campaign.measure(models[:1], rounds=3))
     assert [run.min_ms for run in runs] == [1.0] * 3
     assert runs_on(phone) == 1 + 4 + 4
 
@@ -357,7 +364,7 @@ def test_unplugged_for_good_and_resumed_loses_no_run(
     monkeypatch.setattr(adb, "_CONNECT_S", 0.5)
     path = tmp_path / "journal.jsonl"
     campaign.settings = Settings(Gates(), batch=2)
-    whole, _ = campaign.measure(models, rounds=3)
+    whole = runs_of(campaign.measure(models, rounds=3))
     before = runs_on(phone)
     campaign.adb = Adb(phone.serial, patience_s=0.5)
     with pytest.MonkeyPatch.context() as patch:
@@ -373,7 +380,9 @@ def test_unplugged_for_good_and_resumed_loses_no_run(
         subprocess.run(["rm", "-r", phone.tmp / left], check=True)
     for pid in phone.processes():
         os.kill(pid, signal.SIGKILL)
-    resumed, _ = campaign.measure(models, 3, journal=Journal(path, {}))
+    resumed = runs_of(
+        campaign.measure(models, 3, journal=Journal(path, {}))
+    )
     assert resumed == whole
     assert path.read_text().splitlines()[: len(lines)] == lines
     places = [

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from android_bench.output import complete
 from android_bench.output import parse
 from tfnas.errors import DeviceError
 
@@ -27,7 +28,31 @@ INFO: Inference timings in us: Init: 18777, First inference: 64791, \
 Warmup (avg): 57758.2, Inference (avg): 55043.2
 INFO: Memory footprint delta from the start of the tool (MB): init=8.97656 \
 overall=18.7227
-INFO: Peak memory footprint (MB): init=0 overall=12.8672
+INFO: Overall peak memory footprint (MB) via periodic monitoring: 12.8672
+"""
+LITERT = """\
+INFO: STARTING!
+INFO: [environment.cc:36] Creating LiteRT environment with options
+INFO: Initialized session in 4.65ms.
+INFO: Running benchmark for at least 1 iterations and at least 0.5 seconds
+INFO: count=3 first=430 curr=270 min=260 max=430 avg=320 std=77
+
+INFO: Running benchmark for at least 5 iterations and at least 0 seconds
+INFO: count=5 first=244 curr=236 min=223 max=318 avg=243.4 std=37 p5=223 \
+median=236 p95=318
+
+INFO: [benchmark_litert_model.h:88] 
+========== BENCHMARK RESULTS ==========
+INFO: [benchmark_litert_model.h:93] Model initialization: 4.65 ms
+INFO: [benchmark_litert_model.h:94] Warmup (first):       0.43 ms
+INFO: [benchmark_litert_model.h:96] Warmup (avg):         0.32 ms (3 runs)
+INFO: [benchmark_litert_model.h:98] Inference (avg):      0.24 ms (5 runs)
+INFO: [benchmark_litert_model.h:102] Inference (min):      0.22 ms
+INFO: [benchmark_litert_model.h:104] Inference (max):      0.32 ms
+INFO: [benchmark_litert_model.h:106] Inference (std):      0.04
+INFO: [benchmark_litert_model.h:122] Overall footprint:    3.50 MB
+INFO: [benchmark_litert_model.h:127] Peak memory:          9.25 MB
+INFO: [benchmark_litert_model.h:134] ======================================
 """
 OLD = """\
 STARTING!
@@ -75,8 +100,33 @@ def test_new_releases():
     assert report.inference.count == 50
     assert report.warm_up.avg_us == 57758.2
     assert report.init_us == pytest.approx(18777)
+    assert report.inference.median_us == 54900
+    assert (report.inference.p5_us, report.inference.p95_us) == (53100, 60000)
     assert report.peak_mb == 12.8672
-    assert report.delegate_nodes == 2
+
+
+def test_the_older_line_about_memory():
+    line = "INFO: Peak memory footprint (MB): init=0 overall=11.5\n"
+    text = NEW.replace("Overall peak memory", "Overall memory") + line
+    assert parse(text, "m").peak_mb == 11.5
+
+
+def test_the_second_program_of_the_same_name():
+    report = parse(LITERT, "m")
+    assert report.inference.min_us == 223  # not the rounded one at the end
+    assert report.inference.median_us == 236
+    assert report.warm_up.count == 3
+    assert report.init_us == pytest.approx(4650)
+    assert report.peak_mb == 9.25
+
+
+def test_it_does_not_matter_which_stream_a_line_comes_on():
+    lines = LITERT.splitlines()
+    out = "\n".join(x for x in lines if "[benchmark" not in x)
+    log = "\n".join(x for x in lines if "[benchmark" in x)
+    both = parse(out, "m", log)
+    assert both.inference == parse(LITERT, "m").inference
+    assert both.peak_mb == 9.25
 
 
 def test_old_releases():
@@ -84,9 +134,9 @@ def test_old_releases():
     assert report.inference.min_us == 66699
     assert report.inference.std_us == 39
     assert report.init_us == pytest.approx(9933)
-    assert report.delegate_nodes is None
+    assert report.inference.median_us is None
     renamed = OLD.replace("no stats", "Inference")
-    assert parse(renamed, "m") == report
+    assert parse(renamed, "m").inference == report.inference
 
 
 def test_oldest_one_line_form():
@@ -107,17 +157,24 @@ def test_oldest_one_line_form():
 def test_log_prefixes_do_not_matter(prefix):
     plain = NEW.replace("INFO: ", "")
     lines = [prefix + line for line in plain.splitlines()]
-    assert parse("\n".join(lines), "m") == parse(NEW, "m")
+    assert parse("\n".join(lines) + "\n", "m") == parse(NEW, "m")
 
 
 def test_terminal_line_ends_do_not_matter():
     assert parse(NEW.replace("\n", "\r\n"), "m") == parse(NEW, "m")
 
 
+def test_errors_are_told_from_other_lines():
+    text = NEW + "ERROR: one\nE/tflite  (12345): two\nINFO: three\n"
+    report = parse(text, "m", "ERROR: [delegate.cc:7] four")
+    assert report.errors == ("four", "one", "two")
+    assert "three" in report.lines
+
+
 def test_numbers_in_exponent_form():
     text = NEW.replace("avg=55043.2", "avg=1.2e+06").replace(
         "(avg): 55043.2", "(avg): 1.2e+06"
-    )
+    ).replace("max=60727", "max=2e+06")
     assert parse(text, "m").inference.avg_us == 1.2e6
 
 
@@ -145,10 +202,11 @@ def test_output_of_our_own_runner():
     assert report.warm_up is None
 
 
-@pytest.mark.parametrize("text", [NEW, OLD])
+@pytest.mark.parametrize("text", [NEW, OLD, LITERT])
 def test_output_cut_anywhere_before_the_result_is_an_error(text):
     lines = text.splitlines()
-    end = next(i for i, x in enumerate(lines) if "nference timings" in x)
+    ends = ("nference timings", "Inference (avg): ")
+    end = next(i for i, x in enumerate(lines) if any(e in x for e in ends))
     for cut in range(end + 1):
         with pytest.raises(DeviceError, match="m.tflite: .*did not print"):
             parse("\n".join(lines[:cut]), "m.tflite")
@@ -157,7 +215,6 @@ def test_output_cut_anywhere_before_the_result_is_an_error(text):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (("INFO: STARTING!", "ERROR: no such file"), "no such file"),
         (("INFO: STARTING!", "Benchmarking failed."), "Benchmarking failed"),
         (
             ("INFO: STARTING!", "INFO: Failed to apply XNNPACK delegate."),
@@ -166,6 +223,16 @@ def test_output_cut_anywhere_before_the_result_is_an_error(text):
         (("min=53077", "min=0"), "impossible figures"),
         (("min=53077", "least=1"), "min"),
         (("min=53077", "min=nan"), "impossible figures"),
+        (("min=53077", "min=-1000"), "impossible figures"),
+        (("min=53077", "min=99999"), "impossible figures"),
+        (("avg=55043.2", "avg=inf"), "impossible figures"),
+        (("max=60727", "max=54000"), "impossible figures"),
+        (("median=54900", "median=1"), "impossible figures"),
+        (("std=1562", "std=-1"), "impossible figures"),
+        (("min=53077", "min=5_3077"), "no figure"),
+        (("count=50", "count=nan"), "impossible figures"),
+        (("18.777ms", "-18.777ms"), "impossible figures"),
+        (("monitoring: 12.8672", "monitoring: inf"), "impossible figures"),
         (("count=50", "count=0"), "impossible figures"),
         (("(avg): 55043.2", "(avg): 99"), "55043.2 us beside one of 99"),
     ],
@@ -175,13 +242,37 @@ def test_failures_and_impossible_figures_are_errors(change, message):
         parse(NEW.replace(*change), "m")
 
 
-def test_a_delegate_that_takes_a_part_is_no_failure():
-    line = "ERROR: Following operations are not supported by GPU delegate:\n"
-    assert parse(line + NEW, "m") == parse(NEW, "m")
+def test_a_file_adds_what_the_text_does_not_say():
+    report = parse(OLD, "m")
+    figures = {"min_us": 66699.4, "count": 15, "median_us": 66760.0}
+    added = complete(report, figures | {"peak_mb": 7.5}, "m")
+    assert added.inference.median_us == 66760
+    assert added.inference.min_us == 66699
+    assert added.peak_mb == 7.5
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\n", "{", '{"format": "other/1"}', "Segmentation fault"]
+    "figures, message",
+    [
+        ({"min_us": 60000.0}, "same figures .* min_us=66699 there, 60000"),
+        ({"count": 14}, "same figures"),
+        ({"avg_us": float("nan")}, "same figures"),
+        ({"median_us": float("inf")}, "what cannot be"),
+        ({"peak_mb": -1.0}, "what cannot be"),
+    ],
+)
+def test_a_file_that_contradicts_the_text_is_an_error(figures, message):
+    report = parse(OLD, "m")
+    with pytest.raises(DeviceError, match=message):
+        complete(report, figures, "m.tflite")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "\n", "{", '{"format": "other/1"}', "Segmentation fault",
+        "{" * 100_000, "INFO: [a.cc:1] count=1 min=1 avg=1",
+    ],
 )
 def test_anything_else_is_an_error(text):
     with pytest.raises(DeviceError, match="did not print"):

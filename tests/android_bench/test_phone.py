@@ -10,8 +10,8 @@ import pytest
 
 from android_bench import adb
 from android_bench.adb import Adb
-from android_bench.benchmark import Options
 from android_bench.benchmark import Tool
+from android_bench.options import Options
 from android_bench.phone import AdbDevice
 from tests.android_bench.conftest import STUB
 from tests.android_bench.test_campaign import on_run
@@ -38,7 +38,8 @@ def make_device(tool, settings):
         fast = Adb(adb.find(phone.serial), timeout_s=20, patience_s=20)
         reference = writer.write_key(build.REFERENCE, "int8")
         return AdbDevice(
-            phone.serial, tool, settings, reference, adb=fast, **kwargs
+            phone.serial, kwargs.pop("tool", tool), reference, settings,
+            adb=fast, **kwargs,
         )
 
     return make
@@ -179,19 +180,20 @@ def test_two_phones_at_once_give_two_tables(
 
 
 def test_more_threads_than_the_phone_has_cores_are_refused(
-    phone, settings
+    phone, make_device
 ):
-    device = AdbDevice(phone.serial, Tool(STUB, Options(threads=7)), settings)
+    device = make_device(phone, tool=Tool(STUB, Options(threads=7)))
     with pytest.raises(ConfigError, match="1 to 6 threads"):
         device.describe()
 
 
 def test_other_programs_and_settings_are_other_provenances(
-    phone, make_device, tool, settings, tmp_path
+    phone, make_device, tool, tmp_path
 ):
+    stub(phone, us=1000)
     ours = make_device(phone).describe()
     other = tmp_path / "benchmark_model"
     other.write_bytes(pathlib.Path(STUB).read_bytes() + b"\n# newer\n")
-    theirs = AdbDevice(phone.serial, Tool(other, tool.options), settings)
+    theirs = make_device(phone, tool=Tool(other, tool.options))
     assert theirs.describe()["device"] == ours["device"]
     assert theirs.describe()["runtime"] != ours["runtime"]
