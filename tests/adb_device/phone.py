@@ -197,7 +197,7 @@ class LoopbackPhone(Phone):
         )
         connection = wire.Connection(
             *await asyncio.open_connection(sock=far), banner.encode(),
-            self._serve,
+            self._serve, ("sync:", "shell"),
         )
         asyncio.create_task(connection.run(self.state != "unauthorized"))
         return await asyncio.open_connection(sock=near)
@@ -205,7 +205,7 @@ class LoopbackPhone(Phone):
     async def _serve(self, stream, name):
         if name.startswith("sync:"):
             await sync.serve(stream, self)
-        elif name.startswith("shell"):
+        else:
             options, _, command = name.partition(":")
             await self._shell(stream, command, ",v2" in options)
 
@@ -220,6 +220,7 @@ class LoopbackPhone(Phone):
             cwd=self.root,
             env=self.environment,
             start_new_session=True,
+            umask=0,
         )
 
         async def copy(source, kind):
@@ -241,11 +242,13 @@ class LoopbackPhone(Phone):
             if not copies.done():
                 raise wire.Closed
             code = await process.wait()
+            code = 128 - code if code < 0 else code  # as shells say it
             if framed:
                 await stream.write(struct.pack("<BIB", _EXIT, 1, code & 255))
         finally:
             copies.cancel()
             hung_up.cancel()
             await asyncio.gather(copies, hung_up, return_exceptions=True)
+            # What the command started is told nothing.
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+                process.send_signal(signal.SIGHUP)

@@ -1,5 +1,6 @@
 """The file service of the loopback phone: stat, list, send and receive."""
 
+import contextlib
 import os
 import stat
 import struct
@@ -16,8 +17,10 @@ async def serve(stream, phone):
         name = (await stream.read(length)).decode()
         if kind == b"STAT":
             await stream.write(b"STAT" + _stat(phone, name))
-        elif kind in (b"STA2", b"LST2"):
-            await stream.write(kind + _stat2(phone, name))
+        elif kind == b"STA2":
+            await stream.write(kind + _stat2(phone, name, os.stat))
+        elif kind == b"LST2":
+            await stream.write(kind + _stat2(phone, name, os.lstat))
         elif kind == b"SEND":
             await _send(stream, phone, name)
         elif kind == b"RECV":
@@ -31,7 +34,7 @@ async def serve(stream, phone):
 
 def _stat(phone, name):
     try:
-        found = os.stat(phone.path(name))
+        found = os.lstat(phone.path(name))
     except OSError:
         return struct.pack("<3I", 0, 0, 0)
     return struct.pack(
@@ -39,10 +42,10 @@ def _stat(phone, name):
     )
 
 
-def _stat2(phone, name):
+def _stat2(phone, name, look):
     form = "<I2Q4IQ3q"
     try:
-        s = os.stat(phone.path(name))
+        s = look(phone.path(name))
     except OSError as error:
         return struct.pack(form, error.errno, *[0] * 10)
     return struct.pack(
@@ -56,15 +59,35 @@ async def _fail(stream, message):
     await stream.write(struct.pack("<4sI", b"FAIL", len(data)) + data)
 
 
+def _create(path):
+    """Opens a file to be written, and its folders with it.
+
+    It takes the place of what was there, and follows no link.
+    """
+    folder = os.path.dirname(path)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(20, os.strerror(20)) from None
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+    return open(path, "xb")
+
+
+def _mode(wanted):
+    # What the owner may do, all may do.
+    owner = stat.S_IMODE(wanted) >> 6 & 0o7
+    return stat.S_IMODE(wanted) & 0o777 | owner << 3 | owner
+
+
 async def _send(stream, phone, request):
     name, _, mode = request.rpartition(",")
     problem, file = None, None
     try:
         path = phone.path(name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        file = open(path, "wb")
+        file = _create(path)
     except OSError as error:
-        problem = error.strerror
+        problem = f"couldn't create file: {error.strerror}"
     while True:
         kind, length = struct.unpack("<4sI", await stream.read(8))
         if kind == b"DONE":
@@ -73,13 +96,19 @@ async def _send(stream, phone, request):
         if problem is None:
             phone.free_bytes -= len(data)
             if phone.free_bytes < 0:
-                problem = "No space left on device"
+                problem = "write failed: No space left on device"
             else:
                 file.write(data)
     if file is not None:
         file.close()
-    if problem is None:
-        os.chmod(path, stat.S_IMODE(int(mode)) | 0o600)
+    if problem is None and stat.S_ISLNK(int(mode)):
+        with open(path, "rb") as link:  # what was sent is where it leads
+            target = link.read().rstrip(b"\0")
+        os.unlink(path)
+        os.symlink(target, path)
+        await stream.write(struct.pack("<4sI", b"OKAY", 0))
+    elif problem is None:
+        os.chmod(path, _mode(int(mode)))
         os.utime(path, (length, length))
         await stream.write(struct.pack("<4sI", b"OKAY", 0))
     else:
@@ -92,7 +121,7 @@ async def _receive(stream, phone, name):
     try:
         file = open(phone.path(name), "rb")
     except OSError as error:
-        await _fail(stream, error.strerror)
+        await _fail(stream, f"open failed: {error.strerror}")
         return
     with file:
         while data := file.read(_CHUNK):
@@ -102,7 +131,8 @@ async def _receive(stream, phone, name):
 
 async def _list(stream, phone, name):
     path = phone.path(name)
-    for entry in sorted(os.listdir(path) if os.path.isdir(path) else ()):
+    inside = os.listdir(path) if os.path.isdir(path) else None
+    for entry in () if inside is None else (".", "..", *inside):
         data = entry.encode()
         await stream.write(
             b"DENT" + _stat(phone, f"{name}/{entry}")

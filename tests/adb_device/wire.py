@@ -82,11 +82,13 @@ class Connection:
         reader, writer: The socket.
         banner: What the device says of itself.
         serve: Coroutine function `serve(stream, name)`, run for each stream.
+        services: How the names of the services that there are begin.
     """
 
-    def __init__(self, reader, writer, banner, serve):
+    def __init__(self, reader, writer, banner, serve, services):
         self._reader, self._writer = reader, writer
         self._banner, self._serve = banner, serve
+        self._services = services
         self._streams = {}
         self._tasks = set()
         self._next = 1
@@ -128,14 +130,7 @@ class Connection:
         elif command == CNXN:
             await self.send(CNXN, VERSION, MAX_PAYLOAD, self._banner)
         elif command == OPEN:
-            stream = Stream(self, self._next, first)
-            self._next += 1
-            self._streams[stream.local] = stream
-            await self.send(OKAY, stream.local, stream.remote)
-            name = payload.rstrip(b"\0").decode()
-            task = asyncio.create_task(self._run(stream, name))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            await self._open(first, payload.rstrip(b"\0").decode())
         elif command == WRTE and second in self._streams:
             self._streams[second].incoming.put_nowait(payload)
             await self.send(OKAY, second, first)
@@ -143,6 +138,18 @@ class Connection:
             self._streams[second].acknowledged.set()
         elif command == CLSE and second in self._streams:
             self._streams.pop(second).end()
+
+    async def _open(self, remote, name):
+        if not name.startswith(self._services):
+            await self.send(CLSE, 0, remote)
+            return
+        stream = Stream(self, self._next, remote)
+        self._next += 1
+        self._streams[stream.local] = stream
+        await self.send(OKAY, stream.local, stream.remote)
+        task = asyncio.create_task(self._run(stream, name))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self, stream, name):
         try:
