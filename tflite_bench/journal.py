@@ -1,13 +1,16 @@
 """An append-only record of what was measured, so that a kill loses little.
 
 The first line says where the numbers come from; each further line is one
-finished visit. A line that a kill tore is dropped.
+finished visit. A line that a kill tore is dropped. Each line is sealed with
+its own digest; those of older versions have none.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,11 +43,20 @@ class Journal:
     ):
         self.path = pathlib.Path(path)
         self.records: list[dict[str, Any]] = []
-        lines = artifacts.read_jsonl(path) if self.path.exists() else []
-        if not lines:
+        if not self.path.exists():
             first = {"format": FORMAT, **provenance}
-            artifacts.append_jsonl(path, first)
+            seal = {artifacts.SEAL: artifacts.digest(first)}
+            artifacts.write_text(path, json.dumps({**first, **seal}) + "\n")
             return
+        try:
+            lines = artifacts.read_jsonl(path)
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}. {self._afresh()}") from error
+        if not lines:
+            raise ArtifactError(
+                f"{path}: expected a line that says where the numbers are "
+                f"from. Received: an empty file. {self._afresh()}"
+            )
         first, *self.records = lines
         if first.get("format") != FORMAT:
             raise ArtifactError(
@@ -62,7 +74,10 @@ class Journal:
                 f"Received: {path} with\n  " + "\n  ".join(unlike)
             )
 
+    def _afresh(self) -> str:
+        return f"To measure afresh: rm {shlex.quote(str(self.path))}"
+
     def append(self, record: dict[str, Any]) -> None:
         """Adds one record to the file."""
-        artifacts.append_jsonl(self.path, record)
+        artifacts.append_jsonl(self.path, record, sealed=True)
         self.records.append(record)

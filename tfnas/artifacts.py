@@ -15,6 +15,7 @@ import glob
 import hashlib
 import io
 import json
+import math
 import os
 import pathlib
 import re
@@ -172,14 +173,23 @@ def write_npz(path: PathLike, **arrays: Any) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def append_jsonl(path: PathLike, record: dict[str, Any]) -> None:
+def append_jsonl(
+    path: PathLike, record: dict[str, Any], sealed: bool = False
+) -> None:
     """Adds one record to a file of JSON lines.
 
     A line that a killed process left half written is dropped first.
 
+    Args:
+        path: the file, made if there is none.
+        record: what to add.
+        sealed: whether the line carries its own digest; see `write_json`.
+
     Raises:
         ValueError: if a number is NaN or infinite, which JSON cannot hold.
     """
+    if sealed:
+        record = {**record, SEAL: digest(record)}
     line = json.dumps(record, allow_nan=False) + "\n"
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,44 +261,65 @@ def read_json(
             f'{path}: field "format": expected {format!r}. '
             f"Received: format={value.get('format')!r}"
         )
-    if SEAL in value and value[SEAL] != digest(value):
-        raise ArtifactError(
-            f'{path}: the file is damaged: field "{SEAL}" must be the digest '
-            f"of its content, {digest(value)}. Received: {value[SEAL]!r}"
-        )
     if sealed and SEAL not in value:
         raise ArtifactError(
             f'{path}: expected a field "{SEAL}" that vouches for the others; '
             "older versions of tfnas wrote none. Received: none"
         )
-    value.pop(SEAL, None)
+    return unsealed(value, str(path))
+
+
+def unsealed(value: dict[str, Any], source: str) -> dict[str, Any]:
+    """Returns a JSON object without its seal, which is checked.
+
+    Args:
+        value: parsed JSON, with a seal or without one.
+        source: file name for the message.
+
+    Raises:
+        ArtifactError: if the object is not what was sealed.
+    """
+    seal = value.pop(SEAL, None)
+    if seal is not None and seal != digest(value):
+        raise ArtifactError(
+            f'{source}: field "{SEAL}" must be the digest of the other '
+            f"fields, {digest(value)}: the file is damaged (if it was changed "
+            f"on purpose, remove the field). Received: {str(seal)[:80]!r}"
+        )
     return value
 
 
 def read_jsonl(
     path: PathLike, max_bytes: int = MAX_JSON_BYTES
 ) -> list[dict[str, Any]]:
-    """Returns the records of a file of JSON lines.
+    """Returns the records of a file of JSON lines, without their seals.
 
     A last line without its newline was torn by a kill and is left out.
 
     Raises:
         ArtifactError: if it is missing or too large, or if another line is
-            not a JSON object.
+            not a JSON object, or not what was sealed.
     """
     lines = read_text(path, max_bytes).split("\n")[:-1]
-    return [
-        _parse(line, f"{path}: record {index}")
+    named = [
+        (line, f"{path}: record {index}")
         for index, line in enumerate(lines, start=1)
     ]
+    return [unsealed(_parse(line, source), source) for line, source in named]
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not a JSON number")
 
+    def finite(number: str) -> float:
+        value = float(number)
+        if not math.isfinite(value):
+            refuse(number)
+        return value
+
     try:
-        value = json.loads(text, parse_constant=refuse)
+        value = json.loads(text, parse_constant=refuse, parse_float=finite)
     except (ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{source}: not valid JSON (damaged or truncated?): {error}"

@@ -8,6 +8,7 @@ cannot be known from here, so it is named and stays. `filelock` does the work.
 import contextlib
 import os
 import pathlib
+import shlex
 from collections.abc import Iterator
 
 import filelock
@@ -35,16 +36,9 @@ def workdir(folder: PathLike) -> Iterator[None]:
         Locked: when another process holds it; the message says which.
     """
     folder = pathlib.Path(folder)
-    made = [p for p in (folder, *folder.parents) if not p.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with _held(folder / ".lock", folder):
-            artifacts.remove_leftovers(folder)
-            yield
-    finally:
-        for path in made:
-            with contextlib.suppress(OSError):  # there is something in it
-                path.rmdir()
+    with _held(folder / ".lock", folder):
+        artifacts.remove_leftovers(folder)
+        yield
 
 
 @contextlib.contextmanager
@@ -58,7 +52,6 @@ def file(path: PathLike) -> Iterator[None]:
         Locked: when another process holds it; the message says which.
     """
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _held(path.with_name(f".{path.name}.lock"), path):
         yield
 
@@ -68,17 +61,20 @@ def _held(path: pathlib.Path, what: pathlib.Path) -> Iterator[None]:
     lock = filelock.SoftFileLock(
         os.path.realpath(path), _WAIT_S, is_singleton=True
     )
+    made = [p for p in path.parents if not p.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock.acquire()
+        with lock:
+            yield
     except filelock.Timeout as error:
         raise Locked(
             f"{what}: {_owner(path)} works here; wait until it has ended. If "
-            f"it is gone for good: rm '{path}'"
+            f"it is gone for good: rm {shlex.quote(str(path))}"
         ) from error
-    try:
-        yield
     finally:
-        lock.release()
+        for folder in made:
+            with contextlib.suppress(OSError):  # there is something in it
+                folder.rmdir()
 
 
 def _owner(path: pathlib.Path) -> str:

@@ -7,7 +7,6 @@ says how the model wants to be fed, and goes wherever the file goes.
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import zipfile
 from typing import Any
@@ -63,17 +62,12 @@ def save_model(model: Any, path: PathLike, feed: Feed | None = None) -> None:
         path: The file.
         feed: How the model wants to be fed; it is read back by `read_feed`.
     """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with artifacts.replacing(path) as temporary:
         model.save(temporary)
         if feed is not None:
             text = json.dumps({"format": FORMAT, **feed.to_json()})
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(_MEMBER, text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_feed(path: PathLike) -> Feed:

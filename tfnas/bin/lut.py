@@ -27,10 +27,12 @@ import numpy as np
 from absl import app
 from absl import flags
 
+from android_bench import flags as phone_flags
 from tflite_bench import build
 from tflite_bench import interpreter
 from tflite_bench.device import HostDevice
 from tfnas import cli
+from tfnas import locks
 from tfnas import ops
 from tfnas import spaces
 from tfnas.arch import Arch
@@ -75,10 +77,6 @@ _CLASSES = flags.DEFINE_integer(
 _DEVICE = flags.DEFINE_string(
     "device", "host",
     "Where to measure: host, adb:SERIAL, or adb for the only phone.",
-)
-_BINARY = flags.DEFINE_string(
-    "benchmark_binary", None,
-    "Program that runs on a phone: the official benchmark_model.",
 )
 _FIXED = flags.DEFINE_bool(
     "fixed_performance", False,
@@ -211,8 +209,9 @@ def _build() -> None:
 
 def _device(path: str) -> tables.Device:
     return tables.get_device(
-        _DEVICE.value, _RUNTIME.value, _THREADS.value, _BINARY.value,
-        _FIXED.value, f"{path}.phone.jsonl",
+        _DEVICE.value, _RUNTIME.value, _THREADS.value,
+        phone_flags.BINARY.value, _FIXED.value, f"{path}.phone.jsonl",
+        phone_flags.options_of(_THREADS.value),
     )
 
 
@@ -317,9 +316,11 @@ def _predict_model() -> None:
     keys = any_model.read_keys(_MODEL.value, table, _image_size())
     if _MEASURE.value:
         missing = len(table.missing_keys(keys))
-        table = any_model.complete(
-            table, keys, _device(path), path, _ROUNDS.value
-        )
+        with locks.file(path):
+            table = any_model.complete(
+                LatencyTable.load(path), keys, _device(path), path,
+                _ROUNDS.value,
+            )
         if missing:
             print(f"{path}: {missing} more rows")
     else:

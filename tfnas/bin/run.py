@@ -6,7 +6,8 @@ Measures the operators of the space on the device, searches under that table,
 trains the network found and a random one of the same latency, exports both to
 float32 and int8, times the files, and writes `report.html`. With `--rounds=2`
 the measured networks calibrate the table and the search runs again. A run that
-was killed goes on when the same command is given again.
+was killed goes on when the same command is given again; files that were lost
+or damaged meanwhile are made anew, and it says so.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import Any
 import numpy as np
 from absl import flags
 
+from android_bench import flags as phone_flags
 from tflite_bench import build
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import locks
 from tfnas import spaces
 from tfnas.arch import Arch
 from tfnas.bin import configs
@@ -32,7 +35,9 @@ from tfnas.cost.lut import DEFAULT_LOWERING
 from tfnas.cost.lut import LatencyTable
 from tfnas.cost.lut import max_error
 from tfnas.cost.lut_fields import MeasuredNet
+from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.errors import Diverged
 
 _CONFIG = configs.define_config()
 _WORKDIR = options.define_workdir()
@@ -46,11 +51,8 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "device", None, "host, adb:SERIAL or adb, instead of the config's."
 )
-flags.DEFINE_string(
-    "benchmark_binary", None, "Program that runs on a phone: the official "
-    "benchmark_model.",
-)
 
+_DERIVED, _BENCH = "tfnas-derived/1", "tfnas-bench/1"
 DTYPES = ("float32", "int8")
 _REPRESENTATIVE = 200  # images that set the int8 ranges
 _PARITY_IMAGES = 1000  # test images on which the files are compared
@@ -80,13 +82,18 @@ def main(argv: list[str]) -> None:
     """Runs the loop."""
     del argv
     cli.load_tensorflow()
-    from tfnas import data
-
     config = options.merge(_CONFIG.value)
     check(config)
     folder = pathlib.Path(_WORKDIR.value)
     if (folder / "config.json").exists():
         artifacts.claim_workdir(folder, config)
+    with locks.workdir(folder):
+        _run(config, folder)
+
+
+def _run(config: Any, folder: pathlib.Path) -> None:
+    from tfnas import data
+
     dataset = data.load(config.data)
     space = spaces.get(config.space, dataset.classes, dataset.image_shape)
     table = measure_operators(config, space, folder)
@@ -153,6 +160,7 @@ def _device(
     return tables.get_device(
         lut.device, benchmark_binary=lut.benchmark_binary,
         fixed_performance=lut.fixed_performance, journal=journal,
+        options=phone_flags.options_of(threads=1),
     )
 
 
@@ -226,18 +234,17 @@ def recalibrate(
         here: Folder of the round, with its `bench.json`.
         path: Where the new table is saved.
     """
-    if not path.exists():
-        bench = artifacts.read_json(here / "bench" / "bench.json")
-        archs = {net.arch.id: net.arch for net in nets}
-        new = [
-            MeasuredNet(
-                archs[m["arch_id"]], m["measured_ms"], m["spread"],
-                m["rounds"],
-            )
-            for m in bench["models"]
-            if m["dtype"] == table.dtype
-        ]
-        calibrate(table, [*table.networks, *new]).save(path)
+    bench = artifacts.read_json(here / "bench" / "bench.json", sealed=True)
+    archs = {net.arch.id: net.arch for net in nets}
+    new = [
+        MeasuredNet(
+            archs[m["arch_id"]], m["measured_ms"], m["spread"], m["rounds"]
+        )
+        for m in bench["models"]
+        if m["dtype"] == table.dtype
+    ]
+    # Each time: what is computed from whole files cannot be damaged.
+    calibrate(table, [*table.networks, *new]).save(path)
     return LatencyTable.load(path)
 
 
@@ -254,18 +261,17 @@ def quantile_ms(
 def train_and_export(
     config: Any, dataset: Any, table: LatencyTable, net: Net
 ) -> None:
-    """Trains one network and writes its model, `.tflite` files and result."""
+    """Trains one network and writes its model, `.tflite` files and result.
+
+    What is there is believed with its digests only, else it is made anew;
+    the training has checkpoints, which do so themselves.
+    """
     from tfnas import export
-    from tfnas.train.retrain import retrain
     from tfnas.train.retrain import save_model
 
-    result_path = net.folder / "result.json"
-    if result_path.exists():
+    if _is_whole(config, net):
         return
-    model, _ = retrain(
-        net.arch, config, net.folder / "train", dataset,
-        title=f"train {net.role}",
-    )
+    model = _train(config, dataset, table, net)
     feed = export.feed_of(dataset)
     save_model(model, net.folder / "model.keras", feed)
     images = dataset.test.representative(_PARITY_IMAGES, config.seed)
@@ -288,9 +294,16 @@ def train_and_export(
         )
     counts = count(net.arch)
     artifacts.write_json(
-        result_path,
+        net.folder / "result.json",
         {
-            "format": "tfnas-derived/1",
+            "format": _DERIVED,
+            "config_sha256": artifacts.config_digest(config),
+            "files": {
+                path.name: artifacts.sha256(path)
+                for path in (
+                    net.folder / "model.keras", *map(net.file, DTYPES)
+                )
+            },
             "arch_id": net.arch.id,
             "role": net.role,
             "params": counts.params,
@@ -304,7 +317,64 @@ def train_and_export(
             "tflite_ops": {d: described[d]["ops"] for d in DTYPES},
             "delegate_nodes": described["int8"]["delegate_nodes"],
         },
+        sealed=True,
     )
+
+
+def _train(
+    config: Any, dataset: Any, table: LatencyTable, net: Net
+) -> Any:
+    """Returns the trained model."""
+    from tfnas.train.retrain import retrain
+
+    try:
+        model, _ = retrain(
+            net.arch, config, net.folder / "train", dataset,
+            title=f"train {net.role}",
+        )
+    except Diverged as error:
+        raise Diverged(
+            f"{net.folder}/train: {error.__cause__ or error}. All networks of "
+            "a run are trained by one recipe: give a lower train.lr and a new "
+            f"--workdir, with --lut={table.source}"
+        ) from error
+    return model
+
+
+def _is_whole(config: Any, net: Net) -> bool:
+    """Says whether a network's result and files are there, and whole."""
+    from tfnas.train.stage import check_log
+
+    path = net.folder / "result.json"
+    if not path.exists():
+        return False
+    try:
+        result = artifacts.read_json(path, _DERIVED, sealed=True)
+        _require_origin(path, result, config)
+        if result["arch_id"] != net.arch.id:
+            raise ArtifactError(
+                f"{path}: expected the result of {net.arch.id}. Received: "
+                f"arch_id={result['arch_id']!r}"
+            )
+        for name, expected in result["files"].items():
+            if artifacts.sha256(net.folder / name) != expected:
+                raise ArtifactError(f"{net.folder / name}: it is damaged")
+    except ArtifactError as error:
+        artifacts.warn(f"{error}. It is made anew from the training")
+        return False
+    check_log(net.folder / "train")
+    return True
+
+
+def _require_origin(
+    path: pathlib.Path, value: dict[str, Any], config: Any
+) -> None:
+    ours = artifacts.config_digest(config)
+    if value.get("config_sha256") != ours:
+        raise ArtifactError(
+            f"{path}: expected a file of this config, {ours}. Received: "
+            f"config_sha256={value.get('config_sha256')!r}"
+        )
 
 
 def measure_networks(
@@ -313,7 +383,7 @@ def measure_networks(
 ) -> None:
     """Times the exported files side by side and writes `bench.json`."""
     path = here / "bench" / "bench.json"
-    if path.exists():
+    if _is_measured(path, config, nets):
         return
     device = _device(config, path.with_name("runs.jsonl"))
     jobs = [(net, dtype) for net in nets for dtype in DTYPES]
@@ -333,6 +403,7 @@ def measure_networks(
             "role": net.role,
             "dtype": dtype,
             "file": str(net.file(dtype).relative_to(folder)),
+            "sha256": artifacts.sha256(net.file(dtype)),
             "predicted_ms": (
                 table.latency_ms(net.arch) if dtype == table.dtype else None
             ),
@@ -350,7 +421,8 @@ def measure_networks(
     artifacts.write_json(
         path,
         {
-            "format": "tfnas-bench/1",
+            "format": _BENCH,
+            "config_sha256": artifacts.config_digest(config),
             "device": described["device"],
             "runtime": described["runtime"],
             "models": models,
@@ -365,7 +437,25 @@ def measure_networks(
                 "max": max(bias),
             },
         },
+        sealed=True,
     )
+
+
+def _is_measured(path: pathlib.Path, config: Any, nets: list[Net]) -> bool:
+    """Says whether the files were measured as they are."""
+    if not path.exists():
+        return False
+    try:
+        bench = artifacts.read_json(path, _BENCH, sealed=True)
+        _require_origin(path, bench, config)
+        measured = sorted(m["sha256"] for m in bench["models"])
+        files = [net.file(dtype) for net in nets for dtype in DTYPES]
+        if measured != sorted(map(artifacts.sha256, files)):
+            raise ArtifactError(f"{path}: other files were measured")
+    except ArtifactError as error:
+        artifacts.warn(f"{error}. They are measured anew")
+        return False
+    return True
 
 
 def entry() -> None:

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from android_bench.options import Options
 from tflite_bench import build
 from tflite_bench import writer
 from tflite_bench.device import Device
 from tflite_bench.device import HostDevice
+from tfnas import locks
 from tfnas.arch import Arch
 from tfnas.cost import lut_fields
 from tfnas.cost.calibration import calibrate
@@ -28,6 +30,7 @@ from tfnas.lowering import networks
 from tfnas.spaces import Space
 
 AUTO = "auto"
+_HOST_BACKENDS = ("xnnpack", "none")
 _DRAWS_PER_NET = 8
 _FRESH_SEED = 2
 
@@ -39,6 +42,7 @@ def get_device(
     benchmark_binary: str | None = None,
     fixed_performance: bool = False,
     journal: str | os.PathLike | None = None,
+    options: Options | None = None,
 ) -> Device:
     """Returns the device that a `--device` flag names.
 
@@ -49,14 +53,25 @@ def get_device(
         benchmark_binary: The program that runs on a phone.
         fixed_performance: Whether to hold the clocks of a phone.
         journal: Where to write down what runs on a phone.
+        options: What the program on a phone is told; by default to run on
+            XNNPACK. Operators that a delegate of the CPU leaves alone run
+            on the CPU all the same, so a table may hold them.
 
     Raises:
-        ConfigError: for an unknown device, or a phone without a program.
+        ConfigError: for an unknown device, a phone without a program, or a
+            backend of phones asked of this machine.
         DeviceError: when there is no such phone.
     """
     kind, _, serial = name.partition(":")
+    options = options or Options(threads)
     if name == "host":
-        return HostDevice(runtime, threads)
+        if options.backend not in _HOST_BACKENDS:
+            raise ConfigError(
+                f"Expected backend {' or '.join(_HOST_BACKENDS)} on this "
+                "machine; the others are for phones (--device=adb). "
+                f"Received: backend={options.backend!r}"
+            )
+        return HostDevice(runtime, threads, options.backend == "xnnpack")
     if kind != "adb":
         raise ConfigError(
             "Expected device `host`, `adb` or `adb:SERIAL`. "
@@ -69,16 +84,19 @@ def get_device(
             f"Received: device={name!r}"
         )
     # Only here: these need a Unix system.
-    from android_bench.benchmark import Options
     from android_bench.benchmark import Tool
     from android_bench.campaign import Settings
     from android_bench.phone import AdbDevice
 
+    if options.on_cpu:
+        options = dataclasses.replace(options, allow_partial=True)
+    # What all of these run whole; NPUs take integers.
+    dtype = "float32" if options.backend == "gpu" else "int8"
     return AdbDevice(
         serial or None,
-        Tool(benchmark_binary, Options(threads)),
+        Tool(benchmark_binary, options),
+        writer.write_key(build.REFERENCE, dtype),
         Settings(fixed_performance=fixed_performance),
-        writer.write_key(build.REFERENCE, "int8"),
         journal,
     )
 
@@ -127,6 +145,8 @@ def build_table(
         DeviceError: when the device fails or does not settle.
         ConfigError: when a journal is of another device, dtype or tool, or
             the space has no such entries.
+        ArtifactError: when a journal is damaged.
+        Locked: when another process measures for this table.
     """
     device = device or HostDevice()
     attempts = [entries]
@@ -134,25 +154,26 @@ def build_table(
         attempts = list(ENTRIES[ENTRIES.index(space.entries) :])
     archs = tuple(spanning_nets(space, nets))
     tables: list[LatencyTable] = []
-    for attempt in attempts:
-        # The first has the table's own journal, others have theirs beside.
-        beside = f"{path}.{attempt}" if tables else path
-        try:
-            job = build.Job(
-                space_keys(space, attempt, dtype, lower), archs, dtype,
-                rounds, strict, attempt, lower,
-            )
-            value = build.build(job, device, beside, progress)
-        except (ConfigError, DeviceError) as error:
-            if not tables:
-                raise
-            print(f"{attempt} entries: not measured: {error}")
-            continue
-        table = LatencyTable(**lut_fields.read(value, str(path)))
-        tables.append(calibrate(table) if nets >= LEAST_NETS else table)
-        if _error(tables[-1]) <= max_error:
-            break
-        print(f"{attempt} entries: {error_line(tables[-1])}")
+    with locks.file(path):
+        for attempt in attempts:
+            # The first has the table's own journal, others have theirs beside.
+            beside = f"{path}.{attempt}" if tables else path
+            try:
+                job = build.Job(
+                    space_keys(space, attempt, dtype, lower), archs, dtype,
+                    rounds, strict, attempt, lower,
+                )
+                value = build.build(job, device, beside, progress)
+            except (ConfigError, DeviceError) as error:
+                if not tables:
+                    raise
+                print(f"{attempt} entries: not measured: {error}")
+                continue
+            table = LatencyTable(**lut_fields.read(value, str(path)))
+            tables.append(calibrate(table) if nets >= LEAST_NETS else table)
+            if _error(tables[-1]) <= max_error:
+                break
+            print(f"{attempt} entries: {error_line(tables[-1])}")
     best = min(tables, key=_error)
     if _error(best) > max_error:
         print(

@@ -191,10 +191,12 @@ class LatencyTable:
             raise ArtifactError(
                 f"{source}: not valid JSON (damaged or truncated?): {error}"
             ) from error
-        return cls(**lut_fields.read(value, source), source=source)
+        fields = lut_fields.read(value, source)
+        artifacts.unsealed(value, source)
+        return cls(**fields, source=source)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the table, atomically.
+        """Writes the table, atomically and sealed; see `artifacts`.
 
         Raises:
             ArtifactError: when a row is not a positive number; nothing is
@@ -213,7 +215,7 @@ class LatencyTable:
         if self.calibration:
             value["calibration"] = dataclasses.asdict(self.calibration)
         lut_fields.read(value, str(path))
-        artifacts.write_json(path, value)
+        artifacts.write_json(path, value, sealed=True)
 
     @property
     def dtype(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -131,7 +132,8 @@ def _is_number(value: Any, low: float = -math.inf) -> bool:
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
-        and math.isfinite(value)
+        # Compared, not converted: JSON integers may exceed every float.
+        and abs(value) <= sys.float_info.max
         and value >= low
     )
 

@@ -135,9 +135,11 @@ def _finished(folder: pathlib.Path, config: Any) -> SearchResult | None:
         it names, is damaged: the checkpoint gives it once more.
 
     Raises:
-        ConfigError: when it was made from another table or config.
+        ConfigError: when the folder belongs to another table or config.
     """
     path = folder / "result.json"
+    if path.exists() or (folder / "config.json").exists():
+        artifacts.claim_workdir(folder, config)
     if not path.exists():
         return None
     try:
@@ -203,11 +205,12 @@ def run_search(
     """
     folder = pathlib.Path(workdir)
     chief = distribute.is_chief(distribute.strategy(config.strategy))
+    if (found := _finished(folder, config)) is not None:
+        return found
     with locks.workdir(folder) if chief else contextlib.nullcontext():
-        if any((folder / n).exists() for n in ("config.json", "result.json")):
-            artifacts.claim_workdir(folder, config)
-            if (found := _finished(folder, config)) is not None:
-                return found
+        # Another process may have come to the end meanwhile.
+        if (found := _finished(folder, config)) is not None:
+            return found
         # Claimed only now: a target that is refused leaves no trace.
         search, loop = make_search(config, progress)
         artifacts.claim_workdir(folder, config)

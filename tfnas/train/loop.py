@@ -348,8 +348,8 @@ def _check_loss(phase: Phase, epoch: int, totals: Any) -> None:
     step = int(totals[_BAD])
     if step != _NONE_BAD:
         raise Diverged(
-            f"phase `{phase.name}`, epoch {epoch}: at step {step} the loss must "
-            "stay finite; a lower learning rate may help. Received: "
+            f"phase `{phase.name}`, epoch {epoch}: at step {step} the loss "
+            "must stay finite; a lower learning rate may help. Received: "
             f"{float(totals['loss'])}"
         )
 
