@@ -12,6 +12,9 @@ import sys
 import numpy as np
 import pytest
 
+from tests import collector
+from tests import programs
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # as the programs do
 
@@ -24,6 +27,7 @@ def pytest_collection_finish(session):
     TensorFlow allows it only before its first computation, and test modules
     that do without TensorFlow should not wait for its import.
     """
+    collector.spare()
     if "tensorflow" not in sys.modules:
         return
     config = sys.modules["tensorflow"].config
@@ -42,6 +46,14 @@ def seeds():
         sys.modules["tensorflow"].random.set_seed(0)
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    """Returns `f(name, *args, folder)` to exit code, output and errors."""
+    server = programs.Server(tmp_path_factory.mktemp("programs"))
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

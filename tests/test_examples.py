@@ -1,8 +1,6 @@
 """The programs in `examples/` run as they stand."""
 
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 from PIL import Image
@@ -10,7 +8,7 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def test_finetune_ends_in_a_file_and_an_answer(tmp_path):
+def test_finetune_ends_in_a_file_and_an_answer(program, tmp_path):
     rng = np.random.default_rng(0)
     for half, number in (("train", 8), ("val", 2)):
         for name, level in (("dark", 40), ("light", 200)):
@@ -20,14 +18,11 @@ def test_finetune_ends_in_a_file_and_an_answer(tmp_path):
                 pixels = rng.normal(level, 20, (96, 96, 3)).clip(0, 255)
                 image = Image.fromarray(pixels.astype(np.uint8))
                 image.save(folder / f"{i}.jpg")
-    done = subprocess.run(
-        [
-            sys.executable, ROOT / "examples" / "finetune.py", "photos",
-            "photos/val/dark/0.jpg", "--epochs=1", "--size=32",
-        ],
-        cwd=tmp_path, capture_output=True, text=True,
+    done = program(
+        ROOT / "examples" / "finetune.py", "photos", "photos/val/dark/0.jpg",
+        "--epochs=1", "--size=32", folder=tmp_path,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.errors
     assert (tmp_path / "classifier_int8.tflite").stat().st_size > 4e5
-    *_, answer = done.stdout.splitlines()
+    *_, answer = done.output.splitlines()
     assert "'dark'" in answer and "'light'" in answer

@@ -1,10 +1,6 @@
 """tfnas-export and tfnas-evaluate, from the command line."""
 
-import os
-import pathlib
 import re
-import subprocess
-import sys
 
 import keras
 import pytest
@@ -15,8 +11,6 @@ from tfnas import artifacts
 from tfnas import data
 from tfnas import export
 from tfnas import spaces
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 CONFIG = """
 from ml_collections import config_dict
@@ -30,12 +24,18 @@ def get_config():
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
+def run(program):
+    """Returns `f(folder, name, *args)`, which runs a program in a folder."""
+    return lambda folder, name, *args: program(name, *args, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def workdir(run, tmp_path_factory):
     """A folder with a trained model's file, an arch, and an int8 export."""
     path = tmp_path_factory.mktemp("export")
     random_network("densenas_resnet@32", seed=1).save(path / "a.keras")
     spaces.get("densenas_resnet@32").sample(seed=0).save(path / "a.json")
-    done = _run(
+    done = run(
         path,
         "export",
         "--model=a.keras",
@@ -43,19 +43,9 @@ def workdir(tmp_path_factory):
         "--data=digits",
         "--output=a.tflite",
     )
-    assert done.returncode == 0, done.stderr
-    (path / "export.txt").write_text(done.stdout)
+    assert done.code == 0, done.errors
+    (path / "export.txt").write_text(done.output)
     return path
-
-
-def _run(folder, program, *args):
-    return subprocess.run(
-        [sys.executable, "-m", f"tfnas.bin.{program}", *args],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -116,15 +106,15 @@ def test_report_says_where_operators_run_and_how_they_were_written(workdir):
     assert "operators for xnnpack: " in text
 
 
-def test_file_of_too_many_pieces_is_not_written(workdir):
+def test_file_of_too_many_pieces_is_not_written(run, workdir):
     networks.random_weights(networks.SMALL).save(workdir / "small.keras")
-    done = _run(
+    done = run(
         workdir, "export", "--model=small.keras", "--quantize=int16x8",
         "--data=digits", "--max_pieces=1", "--rounds=0", "--lower=none",
         "--output=pieces.tflite",
     )
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    assert done.code == 2
+    (line,) = done.errors.splitlines()
     assert "Expected a file of at most 1 piece for XNNPACK" in line
     assert "none that it takes; outside are CONV_2D" in line
     assert not list(workdir.glob("pieces*"))
@@ -139,16 +129,16 @@ def test_file_carries_labels_normalisation_and_the_networks_id(workdir):
     assert (found.inputs, found.outputs) == (("image",), ("logits",))
 
 
-def test_fine_tuned_file_is_int8_and_takes_labels_of_a_file(trained):
+def test_fine_tuned_file_is_int8_and_takes_labels_of_a_file(run, trained):
     labels = [f"digit {i}" for i in range(10)]
     (trained / "labels.txt").write_text("\n".join(labels))
-    done = _run(
+    done = run(
         trained, "export", "--model=model.keras", "--quantize=int8",
         "--data=digits", "--fine_tune=qat", "--epochs=1", "--lr=1e-4",
         "--labels=labels.txt", "--max_drop=5", "--rounds=0",
         "--output=qat.tflite", "--report=qat.json",
     )
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.errors
     blob = (trained / "qat.tflite").read_bytes()
     export.require_int8(blob)
     found = export.read_metadata(blob)
@@ -158,39 +148,39 @@ def test_fine_tuned_file_is_int8_and_takes_labels_of_a_file(trained):
     assert report["fine_tune"] == "qat" and "latency" not in report
 
 
-def test_file_that_lost_too_much_is_not_written(trained):
-    done = _run(
+def test_file_that_lost_too_much_is_not_written(run, trained):
+    done = run(
         trained, "export", "--model=model.keras", "--data=digits",
         "--fine_tune=prune", "--sparsity=0.98", "--epochs=1", "--lr=1e-9",
         "--max_drop=1.0", "--rounds=0", "--output=lost.tflite",
     )
-    assert done.returncode == 2
+    assert done.code == 2
     assert re.search(
         r"at most 1 points.*\d+\.\d\d % of the float network, "
-        r"\d+\.\d\d % of the file", done.stderr,
+        r"\d+\.\d\d % of the file", done.errors,
     )
     assert not list(trained.glob("lost*"))
 
 
-def test_arch_exports_without_any_data(workdir):
-    done = _run(workdir, "export", "--arch=a.json", "--output=b.tflite")
-    assert done.returncode == 0, done.stderr
-    line = done.stdout.splitlines()[0]
+def test_arch_exports_without_any_data(run, workdir):
+    done = run(workdir, "export", "--arch=a.json", "--output=b.tflite")
+    assert done.code == 0, done.errors
+    line = done.output.splitlines()[0]
     assert line.endswith("agrees on 100.0 % of 100 random images")
 
 
-def test_evaluate_measures_both_files_on_the_same_images(workdir):
+def test_evaluate_measures_both_files_on_the_same_images(run, workdir):
     models = ["--model=a.keras", "--model=a.tflite"]
     (workdir / "config.py").write_text(CONFIG)
-    done = _run(
+    done = run(
         workdir,
         "evaluate",
         *models,
         "--config=config.py",
         "--config.data.limit_test=50",
     )
-    assert done.returncode == 0, done.stderr
-    *remarks, title, first, second = done.stdout.splitlines()
+    assert done.code == 0, done.errors
+    *remarks, title, first, second = done.output.splitlines()
     rows = [first.split(), second.split()]
     assert title.split() == ["model", "accuracy", "images"]
     assert [row[0] for row in rows] == ["a.keras", "a.tflite"]
@@ -206,17 +196,17 @@ def test_evaluate_measures_both_files_on_the_same_images(workdir):
     )
 
 
-def test_damaged_model_is_bad_input(workdir):
+def test_damaged_model_is_bad_input(run, workdir):
     content = (workdir / "a.keras").read_bytes()
     (workdir / "half.keras").write_bytes(content[: len(content) // 2])
-    done = _run(workdir, "evaluate", "--model=half.keras", "--data=digits")
-    assert done.returncode == 2
-    assert "error: half.keras: not a readable Keras model" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = run(workdir, "evaluate", "--model=half.keras", "--data=digits")
+    assert done.code == 2
+    assert "error: half.keras: not a readable Keras model" in done.errors
+    assert "Traceback" not in done.errors
 
 
 @pytest.mark.parametrize(
-    "program, args, message",
+    "name, args, message",
     [
         ("export", ["--output=c.tflite"], "--model or --arch"),
         ("export", ["--model=a.keras"], "--output"),
@@ -266,28 +256,28 @@ def test_damaged_model_is_bad_input(workdir):
         ("evaluate", ["--data=digits"], "--model"),
     ],
 )
-def test_wrong_flags_are_bad_usage(workdir, program, args, message):
-    done = _run(workdir, program, *args)
-    assert done.returncode == 2
-    assert message in done.stderr
+def test_wrong_flags_are_bad_usage(run, workdir, name, args, message):
+    done = run(workdir, name, *args)
+    assert done.code == 2
+    assert message in done.errors
     assert not (workdir / "c.tflite").exists()
 
 
-def test_labels_of_the_wrong_number_are_bad_input(workdir):
+def test_labels_of_the_wrong_number_are_bad_input(run, workdir):
     (workdir / "three.txt").write_text("a\nb\nc\n")
-    done = _run(
+    done = run(
         workdir, "export", "--model=a.keras", "--labels=three.txt",
         "--output=c.tflite",
     )
-    assert done.returncode == 2
-    assert "Expected 10 labels" in done.stderr and "3 labels" in done.stderr
+    assert done.code == 2
+    assert "Expected 10 labels" in done.errors and "3 labels" in done.errors
     assert not (workdir / "c.tflite").exists()
 
 
-def test_network_of_unknown_arch_is_not_tuned(workdir):
-    done = _run(
+def test_network_of_unknown_arch_is_not_tuned(run, workdir):
+    done = run(
         workdir, "export", "--model=a.keras", "--fine_tune=prune",
         "--data=digits", "--output=c.tflite",
     )
-    assert done.returncode == 2
-    assert "Expected arch.json beside the model, or --arch" in done.stderr
+    assert done.code == 2
+    assert "Expected arch.json beside the model, or --arch" in done.errors
