@@ -13,13 +13,13 @@ MAX_LINES = 600
 # Lowest first; the parts of one level do not import each other.
 LEVELS = [
     ["tfnas.__version__"],
-    ["tfnas.errors"],
+    ["tfnas.errors", "tfnas.stopping"],
     ["tfnas.keras_settings"],
     ["tfnas.keras_checked"],
     [
         "tfnas.registry", "tfnas.artifacts", "tfnas.cli",
         "tfnas.tflite_packing", "tfnas.tflite_worker", "tfnas.feed",
-        "tfnas.seeds", "tfnas.stopping",
+        "tfnas.seeds",
     ],
     ["tfnas.labels", "tfnas.locks"],
     ["tfnas.arch"],

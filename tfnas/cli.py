@@ -1,11 +1,12 @@
 """How every program of tfnas starts and ends.
 
 absl parses the flags; the exit codes are ours: 0 done (also help), 1 failed,
-2 bad usage or bad input.
+2 bad usage or bad input, 130 or 143 ended by Ctrl-C or SIGTERM.
 """
 
 import contextlib
 import os
+import shlex
 import sys
 import types
 import warnings
@@ -18,6 +19,7 @@ from absl import flags
 from absl import logging
 
 from tfnas import keras_settings
+from tfnas import stopping
 from tfnas.errors import TfnasError
 
 
@@ -39,15 +41,18 @@ def run(main: Callable[[list[str]], None], *, words: bool = False) -> NoReturn:
                 raise app.UsageError(
                     f"Expected flags only. Received: {' '.join(argv[1:])}"
                 )
-            main(argv)
+            with stopping.handled():
+                main(argv)
         except (app.UsageError, flags.Error) as error:
             _fail(str(error), 2)
         except TfnasError as error:
             _fail(str(error), error.exit_code)
         except OSError as error:
             _fail(str(error), 1)
-        except KeyboardInterrupt:
-            _fail("interrupted", 1)
+        except KeyboardInterrupt as error:
+            command = shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+            print(f"{error}. To go on:\n  {command}", file=sys.stderr)
+            raise SystemExit(getattr(error, "exit_code", 130)) from None
 
     # TensorFlow reads these when it is imported, which is still to come.
     # oneDNN prepares a kernel for every new shape, and a supernet has another
@@ -78,7 +83,12 @@ def _show_help_of(module: types.ModuleType) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    # Names in files and from devices may hold what commands a terminal.
+    shown = "".join(
+        c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1]
+        for c in message
+    )
+    print(f"error: {shown}", file=sys.stderr)
     raise SystemExit(code)
 
 
