@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from android_bench import device
+from android_bench.device import Clock
 from android_bench.device import Cluster
 from android_bench.device import Gates
 from android_bench.device import State
@@ -54,8 +55,76 @@ def test_a_mask_without_a_core_of_the_phone_is_refused(affinity):
         device.affinity_mask([LITTLE], affinity)
 
 
-def test_the_state_is_read(fast_adb):
-    assert device.state(fast_adb) == State(0, 31.5, 85, 28.7, True)
+FINE = State(
+    0, 31.5, 85, 28.7, True, None, None,
+    (Clock(1800, 1800, 900), Clock(2400, 2400, 1200)),
+)
+
+
+def test_the_state_is_read(any_adb):
+    assert device.state(any_adb) == FINE
+    assert FINE.throttled is False
+
+
+def test_a_clock_that_is_held_down_is_seen(any_adb, any_phone):
+    folder = any_phone.root / "sys/devices/system/cpu/cpu5/cpufreq"
+    (folder / "scaling_max_freq").write_text("1500000\n")
+    now = device.state(any_adb)
+    assert now.clocks[1] == Clock(2400, 1500, 1200)
+    assert now.throttled is True
+
+
+def test_a_core_that_is_off_belongs_to_no_cluster(any_adb, any_phone):
+    core = any_phone.root / "sys/devices/system/cpu/cpu5"
+    (core / "online").write_text("0\n")
+    assert device.clusters(any_adb)[-1].cores == (4,)
+
+
+SENSORS = """Thermal Status: 1
+Cached temperatures:
+ Temperature{mValue=99.0, mType=1, mName=GPU, mStatus=0}
+HAL Ready: true
+Current temperatures from HAL:
+\tTemperature{mValue=51.5, mType=0, mName=CPU0, mStatus=0}
+\tTemperature{mValue=47.25, mType=1, mName=GPU, mStatus=0}
+\tTemperature{mValue=NaN, mType=1, mName=GPU1, mStatus=0}
+\tTemperature{mValue=-3.4028235E38, mType=3, mName=old, mStatus=0}
+\tTemperature{mValue=33.0, mType=3, mName=skin, mStatus=0}
+Current cooling devices from HAL:
+\tTemperature{mValue=88.0, mType=3, mName=none, mStatus=0}
+"""
+
+
+def test_the_gpu_and_the_case_have_temperatures():
+    now = device.parse_state(SENSORS, "", "")
+    assert (now.gpu_c, now.skin_c, now.hottest_c) == (47.25, 33.0, 51.5)
+    cached = SENSORS.replace("Current temperatures", "No temperatures")
+    assert device.parse_state(cached, "", "").gpu_c == 99.0
+
+
+@pytest.mark.parametrize(
+    "old, new, field",
+    [
+        ("temperature: 287", "temperature: -2147483648", "battery_c"),
+        ("temperature: 287", "temperature: 99999", "battery_c"),
+        ("temperature: 287", "temperature: -4010", "battery_c"),
+        ("temperature: 287", "temperature: NaN", "battery_c"),
+        ("temperature: 287", f"temperature: {'9' * 5000}", "battery_c"),
+        ("level: 85", "level: 300", "battery_percent"),
+        ("level: 85", "level: -1", "battery_percent"),
+        ("level: 85", "level: \uff18\uff15", "battery_percent"),
+        ("Status: 0", "Status: 7", "thermal_status"),
+        ("Status: 0", "Status: -1", "thermal_status"),
+    ],
+)
+def test_what_cannot_be_is_not_known(old, new, field):
+    thermal = THERMAL.format(status=0).replace(old, new)
+    battery = BATTERY.replace(old, new)
+    now = device.parse_state(thermal, battery, "31500")
+    assert getattr(now, field) is None
+    assert dataclasses.replace(now, **{field: getattr(FINE, field)}) == (
+        dataclasses.replace(FINE, clocks=())
+    )
 
 
 def test_what_a_board_does_not_tell_is_none():
