@@ -67,16 +67,17 @@ class Block:
     stage: int = 0
     attrs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @functools.cached_property
     def _key(self) -> tuple:
         return tuple(
             _freeze(getattr(self, f.name)) for f in dataclasses.fields(self)
         )
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Block) and self._key() == other._key()
+        return isinstance(other, Block) and self._key == other._key
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(self._key)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the block as a JSON object."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 from tfnas import ops
 from tfnas.arch import Arch
+from tfnas.arch import Block
 from tfnas.ops.graph import Graph
+from tfnas.ops.graph import Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,23 +83,43 @@ def count(arch: Arch) -> Counts:
     Raises:
         ArtifactError: when a block does not fit its registered op.
     """
-    blocks, norm, dense, peak = [], 0, 0, 0
-    for block, shape in zip(arch.blocks, ops.shapes(arch), strict=False):
-        graph = ops.lower(block, shape)
-        params = {n.name: graph.params(n) for n in graph.nodes}
-        madds = {n.name: graph.madds(n) for n in graph.nodes}
-        norm += sum(params[n.name] for n in graph.nodes if n.kind == "norm")
-        dense += sum(madds[n.name] for n in graph.nodes if n.kind == "dense")
-        peak = max(peak, _peak_elements(graph))
-        blocks.append(
-            BlockCounts(
-                block.op, graph.output_shape, sum(params.values()),
-                sum(madds.values()),
-            )
-        )
-    params_total = sum(b.params for b in blocks)
-    madds_total = sum(b.madds for b in blocks)
+    shapes = ops.shapes(arch)
+    found = [
+        _count_block(block, shape)
+        for block, shape in zip(arch.blocks, shapes, strict=False)
+    ]
+    params = sum(one.counts.params for one in found)
+    madds = sum(one.counts.madds for one in found)
     return Counts(
-        params_total, params_total - norm, madds_total, madds_total - dense,
-        4 * peak, tuple(blocks),
+        params, params - sum(one.norm_params for one in found),
+        madds, madds - sum(one.dense_madds for one in found),
+        4 * max((one.peak_elements for one in found), default=0),
+        tuple(one.counts for one in found),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """What is counted of one block."""
+
+    counts: BlockCounts
+    norm_params: int
+    dense_madds: int
+    peak_elements: int
+
+
+# Searches price thousands of networks that are made of the same blocks.
+@functools.lru_cache(maxsize=1 << 12)
+def _count_block(block: Block, in_shape: Shape) -> _Block:
+    graph = ops.lower(block, in_shape)
+    params = {n.name: graph.params(n) for n in graph.nodes}
+    madds = {n.name: graph.madds(n) for n in graph.nodes}
+    return _Block(
+        BlockCounts(
+            block.op, graph.output_shape, sum(params.values()),
+            sum(madds.values()),
+        ),
+        sum(params[n.name] for n in graph.nodes if n.kind == "norm"),
+        sum(madds[n.name] for n in graph.nodes if n.kind == "dense"),
+        _peak_elements(graph),
     )

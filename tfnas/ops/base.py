@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -194,12 +195,19 @@ def shapes(arch: Arch) -> list[Shape]:
     result = [arch.input_shape]
     for i, block in enumerate(arch.blocks):
         try:
-            result.append(lower(block, result[-1]).output_shape)
+            result.append(_output_shape(block, result[-1]))
         except ArtifactError as e:
             raise ArtifactError(f"arch {arch.id}, blocks[{i}]: {e}") from e
     return result
 
 
+# Searches price thousands of networks that are made of the same blocks.
+@functools.lru_cache(maxsize=1 << 12)
+def _output_shape(block: Block, in_shape: Shape) -> Shape:
+    return lower(block, in_shape).output_shape
+
+
+@functools.lru_cache(maxsize=1 << 12)
 def lut_key(block: Block, in_shape: Shape) -> str | None:
     """Returns the latency-table key of a block at an input shape.
 

@@ -172,29 +172,33 @@ class AccelNasBenchSpace(CodedSpace):
                             yield block, shape
 
 
-# Searches ask for the same networks again and again.
+# Searches ask for the same networks, made of the same blocks, again and again.
 @functools.lru_cache(maxsize=1 << 13)
 def _network(
     choices: tuple[BlockChoice, ...], input_shape: tuple[int, ...],
     classes: int, space: str,
 ) -> Arch:
-    width, last = STEM, len(WIDTHS) + 1
-    blocks = [Block("conv", input_shape[-1], width, 2, 0, _attrs(k=3))]
+    last = len(WIDTHS) + 1
+    blocks = [Block("conv", input_shape[-1], STEM, 2, 0, _attrs(k=3))]
     for stage, choice in enumerate(choices, 1):
-        for i in range(choice.depth):
-            before, width = width, WIDTHS[stage - 1]
-            blocks.append(
-                Block(
-                    "mbconv_se_narrow" if choice.gated else "mbconv",
-                    before, width, 1 if i else STRIDES[stage - 1], stage,
-                    _attrs(k=choice.kernel, e=choice.expansion),
-                )
-            )
+        blocks += [_layer(stage, i > 0, choice) for i in range(choice.depth)]
     blocks += [
-        Block("conv", width, LAST, 1, last, _attrs(k=1)),
+        Block("conv", WIDTHS[-1], LAST, 1, last, _attrs(k=1)),
         Block("classifier", LAST, classes, 1, last),
     ]
     return Arch(tuple(blocks), input_shape, classes, space)
+
+
+@functools.cache
+def _layer(stage: int, repeated: bool, choice: BlockChoice) -> Block:
+    """The first layer of a block, or one of those after it."""
+    width = WIDTHS[stage - 1]
+    before = width if repeated else (STEM, *WIDTHS)[stage - 1]
+    return Block(
+        "mbconv_se_narrow" if choice.gated else "mbconv", before, width,
+        1 if repeated else STRIDES[stage - 1], stage,
+        _attrs(k=choice.kernel, e=choice.expansion),
+    )
 
 
 def _attrs(**sizes: int) -> dict[str, object]:

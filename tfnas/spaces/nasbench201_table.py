@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfnas import artifacts
 from tfnas.arch import Arch
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.ops.nasbench201 import CELL_OPS
 from tfnas.spaces.nasbench201 import NasBench201Space
+from tfnas.spaces.table_file import TableFile
 
 ROWS = 15_625
 # Classes and image side of each data set, in the order of the files.
@@ -29,7 +29,6 @@ DATASETS = {
 # Epochs of the training behind each accuracy.
 SIGNALS = {"val_acc_12ep": 12, "val_acc_200ep": 200, "test_acc_200ep": 200}
 _DEVICE_SHAPE = (32, 32, 3)
-_KINDS = {"i": "integers", "f": "floating-point numbers", "U": "text"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,7 +78,7 @@ class NasBench201Table:
                 f"the data set must be one of {', '.join(DATASETS)}. "
                 f"Received: dataset={dataset!r}"
             )
-        file = _File(path)
+        file = TableFile(path)
         file.names("op_names", CELL_OPS)
         file.names("dataset_names", tuple(DATASETS))
         column, shape = [*DATASETS].index(dataset), (ROWS, len(DATASETS))
@@ -195,7 +194,7 @@ class DeviceTable:
             ArtifactError: when the file is missing or damaged, or an array is
                 missing, of another shape or type, or out of range.
         """
-        file = _File(path)
+        file = TableFile(path)
         devices = file.array("device_names", (None,), "U").tolist()
         latencies = file.array(
             "latency_ms", (ROWS, len(devices)), "f", 1e-9
@@ -231,7 +230,7 @@ def device_names(path: str | os.PathLike) -> list[str]:
     Raises:
         ArtifactError: when the file is missing or damaged.
     """
-    return _File(path).array("device_names", (None,), "U").tolist()
+    return TableFile(path).array("device_names", (None,), "U").tolist()
 
 
 def check_signal(signal: str) -> None:
@@ -247,52 +246,7 @@ def check_signal(signal: str) -> None:
         )
 
 
-class _File:
-    """An .npz file whose arrays are checked before they are used."""
-
-    def __init__(self, path: str | os.PathLike):
-        self.source = str(path)
-        self._arrays = artifacts.read_npz(path)
-
-    def array(
-        self, name: str, shape: tuple[int | None, ...], kind: str,
-        low: float = -np.inf, high: float = np.inf,
-    ) -> np.ndarray:
-        """Returns an array of a shape (`None` is any) and a range."""
-        if name not in self._arrays:
-            raise ArtifactError(
-                f'{self.source}: array "{name}" is missing. '
-                f"Received: {sorted(self._arrays)}"
-            )
-        value = self._arrays[name]
-        sizes = zip(shape, value.shape, strict=False)
-        fits = len(shape) == value.ndim and all(
-            size in (None, real) for size, real in sizes
-        )
-        if not fits or value.dtype.kind.replace("u", "i") != kind:
-            raise ArtifactError(
-                f'{self.source}: array "{name}" must be {_KINDS[kind]} of '
-                f"shape {shape}. "
-                f"Received: {value.dtype} of shape {value.shape}"
-            )
-        if kind != "U" and not ((value >= low) & (value <= high)).all():
-            raise ArtifactError(
-                f'{self.source}: array "{name}" must lie in {low:g}..'
-                f"{high:g}. Received: {value.min()}..{value.max()}"
-            )
-        return value
-
-    def names(self, name: str, expected: Sequence[str]) -> None:
-        """Refuses an array of names other than these, in this order."""
-        found = self.array(name, (None,), "U").tolist()
-        if found != [*expected]:
-            raise ArtifactError(
-                f'{self.source}: array "{name}" must be {[*expected]}. '
-                f"Received: {found}"
-            )
-
-
-def _all_cells(file: _File) -> np.ndarray:
+def _all_cells(file: TableFile) -> np.ndarray:
     """Returns the op codes of all rows: every cell once."""
     last = len(CELL_OPS) - 1
     cells = file.array("ops", (ROWS, 6), "i", 0, last).astype(np.int64)

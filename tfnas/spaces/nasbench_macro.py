@@ -108,7 +108,8 @@ class NasBenchMacroSpace(CodedSpace):
         seen = set()
         for code in (IDENTITY, *LAYERS):
             arch = self.from_codes([code] * self.length)
-            for block, shape in zip(arch.blocks, ops.shapes(arch), strict=False):
+            shapes = ops.shapes(arch)
+            for block, shape in zip(arch.blocks, shapes, strict=False):
                 key = ops.lut_key(block, shape)
                 if key not in seen:
                     seen.add(key)
@@ -128,30 +129,37 @@ def _code(block: Block) -> int:
     return next((c for c, pair in LAYERS.items() if pair == sizes), IDENTITY)
 
 
-# Searches ask for the same networks again and again.
+# Searches ask for the same networks, made of the same blocks, again and again.
 @functools.lru_cache(maxsize=1 << 13)
 def _network(
     codes: Codes, input_shape: tuple[int, ...], classes: int, space: str
 ) -> Arch:
-    width, last = STEM, len(STAGES) + 1
-    blocks = [Block("conv", input_shape[-1], width, 1, 0, _attrs("relu", k=3))]
+    last, width = len(STAGES) + 1, STEM << len(STAGES)
+    blocks = [Block("conv", input_shape[-1], STEM, 1, 0, _attrs("relu", k=3))]
     for stage, chosen in enumerate(_by_stage(codes), 1):
-        for i, code in enumerate(chosen):
-            before, width = width, width if i else 2 * width
-            stride = 1 if i else 2
-            if code != IDENTITY:
-                k, e = LAYERS[code]
-                op, attrs = "mbconv", _attrs("relu", k=k, e=e)
-            elif i == 0:
-                op, attrs = "conv", _attrs("linear", k=1)
-            else:
-                continue
-            blocks.append(Block(op, before, width, stride, stage, attrs))
+        blocks += [
+            _layer(stage, i > 0, code)
+            for i, code in enumerate(chosen)
+            if i == 0 or code != IDENTITY
+        ]
     blocks += [
         Block("conv", width, LAST, 1, last, _attrs("relu", k=1)),
         Block("classifier", LAST, classes, 1, last),
     ]
     return Arch(tuple(blocks), input_shape, classes, space)
+
+
+@functools.cache
+def _layer(stage: int, repeated: bool, code: int) -> Block:
+    """The first layer of a stage, or one of those after it."""
+    width = STEM << stage
+    before, stride = (width, 1) if repeated else (width // 2, 2)
+    if code == IDENTITY:
+        attrs = _attrs("linear", k=1)
+        return Block("conv", before, width, stride, stage, attrs)
+    kernel, expansion = LAYERS[code]
+    attrs = _attrs("relu", k=kernel, e=expansion)
+    return Block("mbconv", before, width, stride, stage, attrs)
 
 
 def _attrs(act: str, **sizes: int) -> dict[str, object]:
