@@ -30,6 +30,7 @@ import numpy as np
 
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.errors import printable
 
 PathLike = str | os.PathLike[str]
 
@@ -481,7 +482,7 @@ def _check_lost_config(path: pathlib.Path, ours: str, flag: str) -> None:
 
 def warn(message: str) -> None:
     """Tells the user, on standard error, of something that was put right."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    print(f"warning: {printable(message)}", file=sys.stderr, flush=True)
 
 
 def note_divergence(workdir: PathLike, message: str) -> None:

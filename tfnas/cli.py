@@ -21,6 +21,7 @@ from absl import logging
 from tfnas import keras_settings
 from tfnas import stopping
 from tfnas.errors import TfnasError
+from tfnas.errors import printable
 
 
 def run(main: Callable[[list[str]], None], *, words: bool = False) -> NoReturn:
@@ -50,8 +51,7 @@ def run(main: Callable[[list[str]], None], *, words: bool = False) -> NoReturn:
         except OSError as error:
             _fail(str(error), 1)
         except KeyboardInterrupt as error:
-            command = shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
-            print(f"{error}. To go on:\n  {command}", file=sys.stderr)
+            print(f"{error}. To go on:\n  {_command()}", file=sys.stderr)
             raise SystemExit(getattr(error, "exit_code", 130)) from None
 
     # TensorFlow reads these when it is imported, which is still to come.
@@ -82,13 +82,17 @@ def _show_help_of(module: types.ModuleType) -> None:
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
+def _command() -> str:
+    """Returns the command that started this program."""
+    spec = sys.modules["__main__"].__spec__
+    program = [os.path.basename(sys.argv[0])]
+    if spec is not None and sys.argv[0].endswith(".py"):
+        program = [sys.executable, "-m", spec.name]
+    return shlex.join([*program, *sys.argv[1:]])
+
+
 def _fail(message: str, code: int) -> NoReturn:
-    # Names in files and from devices may hold what commands a terminal.
-    shown = "".join(
-        c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1]
-        for c in message
-    )
-    print(f"error: {shown}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     raise SystemExit(code)
 
 

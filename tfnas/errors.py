@@ -8,6 +8,17 @@ from collections.abc import Iterable
 _MAX_LINE = 200
 
 
+def printable(message: str) -> str:
+    """Returns a message with nothing that commands a terminal; lines stay.
+
+    Names in files and from devices may hold anything.
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1]
+        for c in message
+    )
+
+
 class TfnasError(Exception):
     """Base of every error that a user can put right.
 
