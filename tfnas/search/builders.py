@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tfnas.errors import ConfigError
+from tfnas.errors import InfeasibleBudget
 from tfnas.search import ase_nas
 from tfnas.search import evaluate
 from tfnas.search import evaluate_supernet as _supernet
 from tfnas.search import evaluate_training as _training
+from tfnas.search import guided
 from tfnas.search.base import SEARCHES
 from tfnas.search.baselines import LocalSearch
 from tfnas.search.baselines import RandomSearch
@@ -18,12 +20,14 @@ from tfnas.search.baselines import RegularizedEvolution
 from tfnas.search.baselines import UniformPolicy
 from tfnas.search.evaluate import Evaluator
 from tfnas.search.evaluate import TableEvaluator
+from tfnas.search.evaluate import TrainedEvaluator
 from tfnas.search.limit import Limit
 from tfnas.search.query import QuerySearch
 from tfnas.search.query import Strategy
 from tfnas.search.setting import Setting
 from tfnas.spaces.coded import CodedSpace
 from tfnas.spaces.nasbench201_table import DeviceTable
+from tfnas.spaces.pool import Pool
 
 _EVALUATORS = (_supernet, _training)  # imported to register evaluators
 StrategyMaker = Callable[[CodedSpace, Limit, Any, int], Strategy]
@@ -35,10 +39,12 @@ def build(make: StrategyMaker, setting: Setting) -> QuerySearch:
     Args:
         make: `f(space, limit, config.search, seed)` to the strategy.
         setting: The config and what it names. Without a hard limit of the
-            cost, a target is one: accuracy grows with cost.
+            cost, a target is one: accuracy grows with cost. With
+            `search.tolerance` a target is the middle of a band.
 
     Raises:
-        ConfigError: for a space without codes, or a table of another space.
+        ConfigError: for a space without codes, a table of another space, or
+            one with fewer networks in the band than queries.
         LutMiss: with every operator that the latency table lacks.
         InfeasibleBudget: when no architecture meets the limit.
     """
@@ -46,6 +52,9 @@ def build(make: StrategyMaker, setting: Setting) -> QuerySearch:
     evaluator = evaluate.make(setting)
     space = _space(setting, evaluator)
     limit = _limit(setting, evaluator, space)
+    if isinstance(evaluator, TrainedEvaluator):
+        limit = _pooled(limit, evaluator, search.queries)
+        space = limit.space
     limit.check()
     return QuerySearch(
         make(space, limit, search, seed), RandomSearch(space, limit, seed),
@@ -54,9 +63,38 @@ def build(make: StrategyMaker, setting: Setting) -> QuerySearch:
     )
 
 
+def _pooled(
+    limit: Limit, evaluator: TrainedEvaluator, queries: int
+) -> Limit:
+    """The same limit on the networks of a table that fit."""
+    table = evaluator.table
+    whole = Pool(table.space, [*table.trainings])
+    wide = Limit(whole, limit.cost, limit.max_cost, limit.unit, limit.min_cost)
+    members = [codes for codes in whole.members() if wide.fits(codes)]
+    if not members:
+        low, high = wide.reachable()
+        raise InfeasibleBudget(
+            f"{table.source}: its networks cost {low:.4g}..{high:.4g} "
+            f"{limit.unit}; take a target within, or a wider "
+            f"`search.tolerance`. Received: {limit.described()}"
+        )
+    if len(members) < queries:
+        raise ConfigError(
+            f"{table.source}: it has {len(members)} networks that fit; take "
+            "no more `search.queries`, or a wider `search.tolerance`. "
+            f"Received: search.queries={queries}"
+        )
+    return Limit(
+        Pool(table.space, members), wide.cost, limit.max_cost, limit.unit,
+        limit.min_cost,
+    )
+
+
 def _space(setting: Setting, evaluator: Evaluator) -> CodedSpace:
     """The space of the config, in the shape that the evaluator scores."""
     name = setting.config.space
+    if isinstance(evaluator, TrainedEvaluator):
+        return evaluator.table.space
     if isinstance(evaluator, TableEvaluator):
         if name != evaluator.table.space.name:
             raise ConfigError(
@@ -86,10 +124,30 @@ def _limit(
     _check_unit(setting.config, cost.unit)
     if setting.table is not None:
         setting.table.require_space(space)
+    least, most = _band(setting)
     return Limit(
-        space, lambda codes: cost.cost(space.from_codes(codes)),
-        setting.target if most is None else most, cost.unit,
+        space, lambda codes: cost.cost(space.from_codes(codes)), most,
+        cost.unit, least,
     )
+
+
+def _band(setting: Setting) -> tuple[float | None, float | None]:
+    """Least and greatest cost of a search.
+
+    Raises:
+        ConfigError: for a tolerance that is no share.
+    """
+    most, target = setting.max_cost, setting.target
+    tolerance = setting.config.search.get("tolerance")
+    if target is None or tolerance is None:
+        return None, target if most is None else most
+    if not 0 < tolerance < 1:
+        raise ConfigError(
+            "`search.tolerance` must be a share between 0 and 1. "
+            f"Received: {tolerance}"
+        )
+    highest = target * (1 + tolerance)
+    return target * (1 - tolerance), min(highest, most or highest)
 
 
 def _check_unit(config: Any, unit: str) -> None:
@@ -144,6 +202,7 @@ def uniform_subspace(
 
 MAKERS: dict[str, StrategyMaker] = {
     "ase_nas": ase_nas.make,
+    "guided": guided.make,
     "uniform_subspace": uniform_subspace,
     "random": lambda space, limit, search, seed: RandomSearch(
         space, limit, seed

@@ -12,10 +12,13 @@ import numpy as np
 
 from tfnas.arch import Arch
 from tfnas.errors import ConfigError
+from tfnas.errors import Diverged
 from tfnas.registry import Registry
 from tfnas.search.setting import Setting
 from tfnas.spaces.nasbench201_table import NasBench201Table
 from tfnas.spaces.nasbench201_table import check_signal
+from tfnas.spaces.trained_tables import TABLES
+from tfnas.spaces.trained_tables import TrainedTable
 
 
 class Evaluator(abc.ABC):
@@ -104,6 +107,21 @@ class TableEvaluator(Evaluator):
         return self.table.accuracy(arch, self.signal)
 
 
+class TrainedEvaluator(Evaluator):
+    """Looks up one training of a network, drawn where there are several.
+
+    Args:
+        table: The table; its networks are what can be scored.
+        seed: Decides which training is drawn.
+    """
+
+    def __init__(self, table: TrainedTable, seed: int):
+        self.table, self.seed = table, seed
+
+    def score(self, arch: Arch) -> float:
+        return self.table.draw(self.table.space.codes(arch), self.seed)
+
+
 class Ledger:
     """Counts the queries of one search.
 
@@ -140,7 +158,7 @@ class Ledger:
     def score(self, arch: Arch) -> float:
         """Charges one query and returns the architecture's score."""
         if arch.id not in self._scores:
-            self._scores[arch.id] = self.evaluator.score(arch)
+            self._keep([arch.id], [self.evaluator.score(arch)])
         self._record(arch.id, self._scores[arch.id])
         return self._scores[arch.id]
 
@@ -148,8 +166,24 @@ class Ledger:
         """Charges one query each; new ones may be scored side by side."""
         new = {a.id: a for a in archs if a.id not in self._scores}
         values = self.evaluator.scores(list(new.values()))
-        self._scores.update(zip(new, values, strict=True))
+        self._keep([*new], values)
         return [self.score(arch) for arch in archs]
+
+    def _keep(self, ids: Sequence[str], scores: Sequence[float]) -> None:
+        """Keeps scores.
+
+        Raises:
+            Diverged: for a score that ranks nothing.
+        """
+        for arch_id, score in zip(ids, scores, strict=True):
+            if math.isnan(score) or score == math.inf:
+                raise Diverged(
+                    f"a score must be a number, `-inf` where training "
+                    f"diverged; look into the evaluator "
+                    f"({type(self.evaluator).__name__}) and its data. "
+                    f"Received: {score} for arch={arch_id}"
+                )
+            self._scores[arch_id] = score
 
     def _record(self, arch_id: str, score: float) -> None:
         self.records.append((arch_id, score))
@@ -183,13 +217,16 @@ def make(setting: Setting) -> Evaluator:
     return EVALUATORS.get(setting.config.search.evaluator)(setting)
 
 
-def _table(setting: Setting) -> TableEvaluator:
+def _table(setting: Setting) -> Evaluator:
     search = setting.config.search
     if not search.table:
         raise ConfigError(
             "the evaluator `table` needs the file of a table, `search.table`. "
             f"Received: {search.table!r}"
         )
+    if setting.config.space in TABLES:
+        trained = TrainedTable.load(search.table, setting.config.space)
+        return TrainedEvaluator(trained, setting.config.seed)
     table = NasBench201Table.load(search.table, search.table_dataset)
     return TableEvaluator(table, search.signal)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
+from typing import NoReturn
 
 import numpy as np
 
@@ -15,9 +14,9 @@ from tfnas.errors import InfeasibleBudget
 from tfnas.spaces.coded import CodedSpace
 from tfnas.spaces.coded import Codes
 
-_ENUMERATED = 20_000  # spaces of no more codes are looked through whole
 _DRAWS = 100  # before draws are changed to fit
 _STARTS = 4  # of each search for an extreme
+_WALKS = 20  # of draws that are changed to fit a band
 
 
 class Limit:
@@ -30,25 +29,37 @@ class Limit:
         cost: The cost of canonical codes.
         max_cost: Greatest cost allowed; `None` allows any.
         unit: Unit of the cost, for messages.
+        min_cost: Least cost allowed; with it the limit is a band.
     """
 
     def __init__(
         self, space: CodedSpace, cost: Callable[[Codes], float],
         max_cost: float | None = None, unit: str = "ms",
+        min_cost: float | None = None,
     ):
         self.space, self.max_cost, self.unit = space, max_cost, unit
+        self.min_cost = min_cost
         self.cost = functools.cache(cost)
 
     def fits(self, codes: Codes) -> bool:
         """Says whether the limit allows an architecture."""
-        return self.max_cost is None or self.cost(codes) <= self.max_cost
+        return self._excess(codes) == 0
+
+    def _excess(self, codes: Codes) -> float:
+        """By how much an architecture is too dear, or too cheap."""
+        excess = 0.0
+        if self.max_cost is not None:
+            excess = max(excess, self.cost(codes) - self.max_cost)
+        if self.min_cost is not None:
+            excess = max(excess, self.min_cost - self.cost(codes))
+        return excess
 
     def sample(self, rng: np.random.Generator) -> Codes:
         """Draws codes that fit.
 
         All that fit are as likely as the space draws them. Where hardly any
-        do, the cheapest of many draws is changed, each time to something
-        cheaper, until it fits.
+        do, the nearest of many draws is changed, each time to something
+        nearer, until it fits.
 
         Args:
             rng: The stream to draw from.
@@ -56,20 +67,28 @@ class Limit:
         Raises:
             InfeasibleBudget: when nothing that fits was found.
         """
+        for _ in range(1 if self.min_cost is None else _WALKS):
+            codes = self._walk(rng)
+            if self.fits(codes):
+                return codes
+        return self.refuse()
+
+    def _walk(self, rng: np.random.Generator) -> Codes:
+        """Draws until something fits, or changes what nearly does."""
         drawn = []
         for _ in range(_DRAWS):
             drawn.append(self.space.sample_codes(rng))
             if self.fits(drawn[-1]):
                 return drawn[-1]
-        codes = min(drawn, key=self.cost)
+        codes = min(drawn, key=self._excess)
         while not self.fits(codes):
-            cheaper = [
+            nearer = [
                 near for near in self.space.neighbors(codes)
-                if self.cost(near) < self.cost(codes)
+                if self._excess(near) < self._excess(codes)
             ]
-            if not cheaper:
-                raise self._infeasible()
-            codes = cheaper[int(rng.integers(len(cheaper)))]
+            if not nearer:
+                break
+            codes = nearer[int(rng.integers(len(nearer)))]
         return codes
 
     def check(self) -> None:
@@ -82,22 +101,36 @@ class Limit:
         # The exact range takes time; mostly some draw fits.
         if any(self.fits(self.space.sample_codes(rng)) for _ in range(_DRAWS)):
             return
-        if self.max_cost is not None and self.max_cost < self.reachable()[0]:
-            raise self._infeasible()
-
-    def _infeasible(self) -> InfeasibleBudget:
         low, high = self.reachable()
-        return InfeasibleBudget(
-            f"the limit must not lie below the reachable range {low:.4g}.."
+        if self.max_cost is not None and self.max_cost < low:
+            self.refuse()
+        if self.min_cost is not None and self.min_cost > high:
+            self.refuse()
+
+    def described(self) -> str:
+        """Returns the limit in words, such as `58.5..61.5 madds_m`."""
+        bounds = [b for b in (self.min_cost, self.max_cost) if b is not None]
+        return f"{'..'.join(f'{b:.4g}' for b in bounds)} {self.unit}"
+
+    def refuse(self) -> NoReturn:
+        """Says that hardly any architecture fits.
+
+        Raises:
+            InfeasibleBudget: with the reachable range.
+        """
+        low, high = self.reachable()
+        expected = "not lie below" if self.min_cost is None else "lie in"
+        raise InfeasibleBudget(
+            f"the limit must {expected} the reachable range {low:.4g}.."
             f"{high:.4g} {self.unit} of the space `{self.space.name}`. "
-            f"Received: {self.max_cost:.4g} {self.unit}"
+            f"Received: {self.described()}"
         )
 
     @functools.cached_property
     def _reachable(self) -> tuple[float, float]:
-        choices = self.space.legal.sum(1)
-        if math.prod(int(n) for n in choices) <= _ENUMERATED:
-            costs = [self.cost(codes) for codes in _all_codes(self.space)]
+        members = self.space.members()
+        if members is not None:
+            costs = list(map(self.cost, members))
             return min(costs), max(costs)
         starts = list(_starts(self.space))
         least = min(self._descend(codes, 1.0) for codes in starts)
@@ -130,11 +163,6 @@ class Limit:
                     key=lambda x: sign * self.cost(x),
                 )
         return value
-
-
-def _all_codes(space: CodedSpace) -> Iterator[Codes]:
-    rows = [np.flatnonzero(row).tolist() for row in space.legal]
-    return map(space.canonical, itertools.product(*rows))
 
 
 def _starts(space: CodedSpace) -> Iterable[Codes]:

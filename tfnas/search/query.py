@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -43,7 +44,6 @@ class Strategy(abc.ABC):
     """Decides which architecture to ask for next.
 
     It neither scores nor counts: `ask`, then `tell` the answer, and so on.
-    Strategies that move subspaces share `subspaces.Subspaces`.
     """
 
     @abc.abstractmethod
@@ -63,6 +63,13 @@ class Strategy(abc.ABC):
     @abc.abstractmethod
     def best(self) -> tuple[Codes, float]:
         """Returns the best architecture so far that fits, and its score."""
+
+    def ranked(self, asked: Sequence[Codes]) -> list[Codes] | None:
+        """Returns architectures that were asked for, the best first.
+
+        `None` ranks them by their scores.
+        """
+        return None
 
     @abc.abstractmethod
     def state(self) -> dict[str, Any]:
@@ -134,12 +141,18 @@ class _Account:
         return self.history[-1]
 
     def ranked(self) -> list[dict[str, Any]]:
-        """Returns the records of different networks that fit, best first."""
+        """Returns the records of different networks that fit, best first.
+
+        The strategy says which is best.
+        """
         first: dict[str, dict[str, Any]] = {}
         for record in self.history:
             if self.limit.fits(tuple(record["codes"])):
                 first.setdefault(record["arch_id"], record)
-        return sorted(first.values(), key=lambda r: -r["accuracy"])
+        records = sorted(first.values(), key=lambda r: -r["accuracy"])
+        by_codes = {tuple(record["codes"]): record for record in records}
+        order = self.strategy.ranked([*by_codes])
+        return records if order is None else [by_codes[c] for c in order]
 
     def found(self, number: int) -> list[Found]:
         """Returns the best networks, then the others of the Pareto front."""

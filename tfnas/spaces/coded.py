@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import itertools
+import math
 import operator
 import re
 from collections.abc import Hashable
@@ -17,6 +19,7 @@ from tfnas.spaces.base import Space
 
 Codes = tuple[int, ...]
 _MAX_CHARS = 4096
+_FEW = 20_000
 _CODE = re.compile("[0-9]{1,3}")
 
 
@@ -86,6 +89,16 @@ class CodedSpace(Space):
     def equivalence(self, codes: Sequence[int]) -> Hashable:
         """Returns a key that is equal for networks that compute the same."""
         return self.canonical(codes)
+
+    def members(self) -> list[Codes] | None:
+        """Returns all canonical codes, sorted; `None` where they are many.
+
+        Many are more than 20,000 codes, canonical or not.
+        """
+        rows = [np.flatnonzero(row).tolist() for row in self.legal]
+        if math.prod(map(len, rows)) > _FEW:
+            return None
+        return sorted(set(map(self.canonical, itertools.product(*rows))))
 
     def sample_codes(self, rng: np.random.Generator) -> Codes:
         """Draws canonical codes; each legal code of a position is as likely.

@@ -70,7 +70,8 @@ class Pool(CodedSpace):
         distances[distances == 0] = self.length + 1  # itself
         last = min(_NEAR, len(distances) - 1) - 1
         most = np.sort(distances)[last] if last >= 0 else 0
-        return tuple(self._members[i] for i in np.flatnonzero(distances <= most))
+        rows = np.flatnonzero(distances <= most)
+        return tuple(self._members[row] for row in rows)
 
     def canonical(self, codes: Sequence[int]) -> Codes:
         """Returns the codes of the nearest network of the pool."""

@@ -1,0 +1,49 @@
+"""Guided search in a table of trained networks: real answers in seconds.
+
+Command, with the table of NAS-Bench-Macro (Su et al., CVPR 2021; 6,561 rows of
+codes and CIFAR-10 accuracies) as `TrainedTable` reads it, 60M multiply-adds:
+    tfnas-search --config=configs/guided_table.py --workdir=runs/guided \\
+        --config.search.table=nasbench_macro.npz
+or with latencies of your device:
+    tfnas-lut --space=nasbench_macro --output=table.json
+    tfnas-search --config=configs/guided_table.py --workdir=runs/guided \\
+        --config.search.table=nasbench_macro.npz --lut=table.json \\
+        --config.target_madds=None --target_ms=1.5
+Expected: 92.5 % on average at 60M (the best in the table has 92.55 %). A query
+sees one of three trainings. Time: seconds.
+
+Variant `accel` (Accel-NASBench: 5,138 trained networks of ImageNet, 300M):
+    tfnas-search --config=configs/guided_table.py:accel \\
+        --workdir=runs/guided --config.search.table=accel_nasbench.npz
+Expected: 64.5 % after its short trainings, the best there is at 300M.
+`--config.algorithm=` `random`, `evolution` and `local_search` are baselines.
+"""
+
+from ml_collections import config_dict
+
+from tfnas.configs import guided
+from tfnas.errors import ConfigError
+
+
+def get_config(variant: str = "macro") -> config_dict.ConfigDict:
+    """Returns the config.
+
+    Args:
+        variant: `macro` or `accel`.
+    """
+    spaces = {
+        "macro": ("nasbench_macro", 60e6), "accel": ("accel_nasbench", 300e6)
+    }
+    if variant not in spaces:
+        raise ConfigError(
+            f"`variant` must be 'macro' or 'accel'. Received: {variant!r}"
+        )
+    config = guided.get_config()
+    config.space, config.target_madds = spaces[variant]
+    if variant == "accel":
+        config.data.name = "folder:imagenet"
+        config.data.image_size = 224
+    config.search.evaluator = "table"
+    config.search.table = config_dict.placeholder(str)
+    config.search.unit_queries = 8
+    return config
