@@ -35,6 +35,8 @@ _CONNECT_S = 5
 _SETTLE_S = 5
 _PORT = 5555  # where phones listen unless they say otherwise
 _SLOWEST_BYTES_S = 1 << 20
+# The client writes the length of what it asks for in four digits.
+_MAX_COMMAND_BYTES = 0xFFFF - len("shell,v2,TERM=xterm-256color,raw:") - 64
 # A client must not go on pushing when nobody is left who would clean up.
 _TIED = ("setpriv", "--pdeathsig", "KILL", "--")
 # What a client says when the phone itself, or a file here, is the reason.
@@ -266,6 +268,11 @@ class Adb:
         self, words: Sequence[str], timeout_s: float | None
     ) -> Completed:
         command = f"{shlex.join(words)}\ncode=$?; echo; echo {_END}$code"
+        if len(os.fsencode(command)) > _MAX_COMMAND_BYTES:
+            raise DeviceError(
+                f"{self.serial}: expected a command of at most "
+                f"{_MAX_COMMAND_BYTES} bytes. Received: {command[:80]!r}..."
+            )
         done = self._client(["shell", command], timeout_s)
         output, end, code = done.stdout.replace("\r\n", "\n").rpartition(
             f"\n{_END}"

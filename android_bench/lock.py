@@ -11,6 +11,7 @@ import pathlib
 import pwd
 import re
 import socket
+import stat
 import struct
 import sys
 import tempfile
@@ -92,11 +93,12 @@ def _hold_file(name: str) -> Iterator[None]:
     try:
         file = open(os.open(path, flags, 0o600), "r+b", buffering=0)
     except OSError as error:
-        raise DeviceError(
-            f"Expected a file of one's own to lock: {path}. Received: "
-            f"{error.strerror}{_owner(path)}"
-        ) from error
+        raise _not_ours(path, error.strerror) from error
     with file:
+        found = os.fstat(file.fileno())
+        own = found.st_uid == os.geteuid() and found.st_nlink == 1
+        if not (own and stat.S_ISREG(found.st_mode)):
+            raise _not_ours(path, "another file")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -107,6 +109,13 @@ def _hold_file(name: str) -> Iterator[None]:
         file.truncate()
         file.write(f"{os.getpid()}\n".encode())
         yield
+
+
+def _not_ours(path: pathlib.Path, what: str | None) -> DeviceError:
+    return DeviceError(
+        f"Expected a file of our own to lock: {path}. Received: {what}"
+        f"{_owner(path)}. Remove it."
+    )
 
 
 def _owner(path: pathlib.Path) -> str:

@@ -137,11 +137,11 @@ class Phone(Cable):
         return self
 
     def __exit__(self, *error):
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
         shutil.rmtree(self.root)
 
     def processes(self):
@@ -179,6 +179,7 @@ class LoopbackPhone(Phone):
         super().__init__(root, name, path)
         self.free_bytes = 1 << 40
         self.crlf = False
+        self._buried = set()  # tasks that wait for the end of a command
 
     def path(self, name):
         """Returns where a file of the phone really is."""
@@ -252,3 +253,6 @@ class LoopbackPhone(Phone):
             # What the command started is told nothing.
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGHUP)
+            for output in (_STDOUT, _STDERR):
+                process._transport.get_pipe_transport(output).close()
+            self._buried.add(asyncio.create_task(process.wait()))

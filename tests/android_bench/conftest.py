@@ -1,4 +1,4 @@
-"""Loopback phones, an adb server of our own, and programs to run there."""
+"""Phones, an adb server of our own, and programs to run there."""
 
 import importlib.util
 import os
@@ -29,8 +29,9 @@ NATIVE = ROOT / "android_bench" / "native"
 def adb_server(tmp_path_factory):
     """A private adb server, with keys and a temporary folder of its own.
 
-    It listens where this user alone can reach it. It ends with its file of tests: the next file of the same process may
-    need a temporary folder that other users can reach.
+    It listens where this user alone can reach it. It ends with its file of
+    tests: the next file of the same process may need a temporary folder that
+    other users can reach.
     """
     if not shutil.which("adb"):
         pytest.skip("needs the program adb (Debian: apt-get install adb)")

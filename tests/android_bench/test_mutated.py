@@ -68,7 +68,8 @@ def check_clusters(draw):
 
 
 def check_properties(draw):
-    for name, value in device.parse_properties(mutate(PROPERTIES, draw)).items():
+    found = device.parse_properties(mutate(PROPERTIES, draw))
+    for name, value in found.items():
         assert name
         assert value == "" or value.isprintable()
 
