@@ -253,10 +253,8 @@ class Stage:
             return
         saved = (folder / checkpoint.LOG).read_bytes()
         if not held.startswith(saved):
-            artifacts.warn(
-                f"{self._log}: damaged or lost; written anew from {folder}"
-            )
-        if held != saved and (saved or self._log.exists()):
+            _mend(self._log, saved, folder)
+        elif held != saved:
             artifacts.write_bytes(self._log, saved)
 
     def _write_records(
@@ -290,6 +288,11 @@ class Stage:
         )
 
 
+def _mend(log: pathlib.Path, saved: bytes, folder: pathlib.Path) -> None:
+    artifacts.warn(f"{log}: damaged or lost; written anew from {folder}")
+    artifacts.write_bytes(log, saved)
+
+
 def check_log(workdir: str | os.PathLike) -> None:
     """Checks the log of a finished stage; mends it from its checkpoint.
 
@@ -301,13 +304,11 @@ def check_log(workdir: str | os.PathLike) -> None:
     for folder in reversed(checkpoint.saved(log.parent / "checkpoints")):
         with contextlib.suppress(ArtifactError):
             checkpoint.check_files(folder)
-            saved = folder / checkpoint.LOG
-            held = log.read_bytes() if log.is_file() else None
-            if saved.exists() and saved.read_bytes() != held:
-                artifacts.warn(
-                    f"{log}: damaged or lost; written anew from {folder}"
-                )
-                artifacts.write_bytes(log, saved.read_bytes())
+            if (folder / checkpoint.LOG).exists():
+                saved = (folder / checkpoint.LOG).read_bytes()
+                held = log.read_bytes() if log.is_file() else None
+                if held is None or not held.startswith(saved):
+                    _mend(log, saved, folder)
             return
 
 
