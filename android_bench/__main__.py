@@ -26,6 +26,7 @@ from absl import app
 from absl import flags
 
 from android_bench import adb
+from android_bench import campaign
 from android_bench import device
 from android_bench import flags as phone_flags
 from android_bench.benchmark import Tool
@@ -34,6 +35,7 @@ from android_bench.campaign import Measured
 from android_bench.campaign import Settings
 from android_bench.device import Gates
 from android_bench.phone import AdbDevice
+from tflite_bench import interpreter
 from tflite_bench import stats
 from tfnas import artifacts
 from tfnas import cli
@@ -129,13 +131,13 @@ def bench(paths: list[str], phone: AdbDevice) -> dict[str, Any]:
     Returns:
         A JSON value: where the figures come from, and a record a model.
     """
-    campaign = Campaign(
+    measuring = Campaign(
         phone.adb, phone.tool, phone.settings, _REFERENCE.value,
         progress=len(_SERIAL.value) < 2,
     )
     wanted = {"profile": _PROFILE.value, "memory": _MEMORY.value}
     before = device.state(phone.adb)
-    models = campaign.measure(
+    models = measuring.measure(
         paths, _ROUNDS.value, _SEED.value,
         extra=[name for name, on in wanted.items() if on],
     )
@@ -194,12 +196,12 @@ def check(paths: list[str], phone: AdbDevice) -> dict[str, Any]:
     Returns:
         A JSON value: where they come from, and a record a model.
     """
-    campaign = Campaign(phone.adb, phone.tool, phone.settings)
+    checking = Campaign(phone.adb, phone.tool, phone.settings)
     return {
         **phone.describe(),
         "models": [
             {"file": path, **dataclasses.asdict(found)}
-            for path, found in zip(paths, campaign.check(paths), strict=True)
+            for path, found in zip(paths, checking.check(paths), strict=True)
         ],
     }
 
@@ -275,14 +277,16 @@ def main(argv: list[str]) -> None:
             "Expected the program that runs on the phone: --binary=FILE."
         )
     tool, settings = _tool(), _settings()
+    tool.describe()  # files are read before a phone is bothered
+    for path in [*paths, *filter(None, [_REFERENCE.value])]:
+        campaign.read(path)
+    reference = interpreter.read_file(_REFERENCE.value or paths[0])
     serials = [adb.find(serial) for serial in _SERIAL.value or [None]]
     if len(set(serials)) < len(serials):
         raise ConfigError(
             "Expected each phone once. "
             f"Received: serial={','.join(_SERIAL.value)}"
         )
-    with open(_REFERENCE.value or paths[0], "rb") as file:
-        reference = file.read()
     phones = [
         AdbDevice(serial, tool, reference, settings) for serial in serials
     ]

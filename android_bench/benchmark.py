@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 import re
@@ -317,16 +318,19 @@ def _take(workspace: Workspace, name: str) -> bytes | None:
 def _profiled(
     report: output.Report, contents: Contents
 ) -> result_file.Delegations | None:
-    """Returns who runs what by a profile: one line each node that runs."""
-    kinds = [op.kind for op in report.ops if not op.delegated]
-    if not kinds:
+    """Returns who runs what by our runner's profile, in the order it runs.
+
+    What is inside of a delegate is called `Delegate/...` there, whichever
+    delegate it is; a line of the library says which one it has made.
+    """
+    inside = [op.kind.startswith("Delegate/") for op in report.ops]
+    made = [name for name in map(verdict.made, report.lines) if name]
+    if not inside or len(set(made)) != 1:
         return None
-    delegates = [kind for kind in kinds if "Delegate" in kind]
-    outside = len(kinds) - len(delegates)
-    taken = max(contents.operators - outside, 0)
-    names = dict.fromkeys(delegates)
+    pieces = sum(now for now, _ in itertools.groupby(inside))
+    taken = max(contents.operators - inside.count(False), 0)
+    if not pieces:
+        return result_file.Delegations(contents.operators, {}, {})
     return result_file.Delegations(
-        contents.operators,
-        {name: taken // len(names) for name in names},
-        {name: delegates.count(name) for name in names},
+        contents.operators, {made[0]: taken}, {made[0]: pieces}
     )

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
-import pathlib
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
@@ -37,12 +37,10 @@ from android_bench.progress import Progress
 from android_bench.progress import Run
 from android_bench.verdict import Proof
 from android_bench.workspace import Workspace
+from tflite_bench import interpreter
 from tflite_bench.journal import Journal
-from tfnas import artifacts
-from tfnas.errors import ArtifactError
 from tfnas.errors import DeviceError
 
-_IDENTIFIER = b"TFL3"
 _T = TypeVar("_T")
 _REFERENCE = "reference.tflite"
 _FIXED_MODE = ("cmd", "power", "set-fixed-performance-mode-enabled")
@@ -151,7 +149,7 @@ class Campaign:
         )
         reports: list[dict[str, Report]] = [{} for _ in paths]
         if progress.todo() or progress.unsettled or extra:
-            with self._installed() as (workspace, mask):
+            with self._installed(timing=True) as (workspace, mask):
                 reference = self.reference or paths[0]
                 workspace.put({
                     **{model.name: model.path for model in models},
@@ -193,17 +191,25 @@ class Campaign:
             ]
 
     @contextlib.contextmanager
-    def _installed(self) -> Iterator[tuple[Workspace, str | None]]:
-        """Yields a folder with the program, and the cores to stay on."""
-        with lock(self.adb.serial), self._workspace() as workspace:
+    def _installed(
+        self, timing: bool = False
+    ) -> Iterator[tuple[Workspace, str | None]]:
+        """Yields a folder with the program, and the cores to stay on.
+
+        Args:
+            timing: Whether the clocks matter.
+        """
+        with lock(self.adb.serial), self._workspace(timing) as workspace:
             mask = self._mask()
             self.tool.install(workspace)
             yield workspace, mask
 
-    def _workspace(self) -> contextlib.AbstractContextManager[Workspace]:
+    def _workspace(
+        self, timing: bool
+    ) -> contextlib.AbstractContextManager[Workspace]:
         # Longer than any command, and than the wait for a phone to cool.
         lease_s = 2 * self.tool.timeout_s + self.settings.gates.wait_s
-        if not self.settings.fixed_performance:
+        if not (timing and self.settings.fixed_performance):
             return Workspace(self.adb, lease_s)
         return Workspace(
             self.adb, lease_s, (*_FIXED_MODE, "true"), (*_FIXED_MODE, "false")
@@ -318,11 +324,5 @@ def read(path: str | os.PathLike) -> tuple[str, Contents]:
     Raises:
         ArtifactError: when it is no `.tflite` file.
     """
-    digest = artifacts.sha256(path)
-    data = pathlib.Path(path).read_bytes()
-    if data[4:8] != _IDENTIFIER:
-        raise ArtifactError(
-            f"{path}: expected a .tflite file. Received: {len(data)} bytes "
-            f"that begin with {data[:8]!r}"
-        )
-    return digest, plausible.contents(data, str(path))
+    data = interpreter.read_file(path)
+    return hashlib.sha256(data).hexdigest(), plausible.contents(data, str(path))

@@ -42,6 +42,10 @@ _PEAK = re.compile(
     r"Peak memory footprint \(MB\): .*overall=|Peak memory:\s+)"
     r"([-+.\w]+)"
 )
+_MALFORMED = (
+    ValueError, KeyError, TypeError, IndexError, OverflowError,
+    AttributeError,
+)
 _ERRORS = ("ERROR", "FATAL")
 _FAILED = ("Benchmarking failed", "Failed to apply")
 _BANNER = re.compile(r"^=+ (.+?) =+$")
@@ -90,10 +94,12 @@ class Summary:
             if field.name != "count"
         }
         for name, us in times.items():
+            if us is not None and type(us) not in (int, float):
+                raise TypeError(f"no figure: {name}={us!r}")
             least = 0.0 if name == "std_us" else math.ulp(0.0)
             if us is not None and not least <= us <= _LONGEST_US:
                 raise ValueError(f"impossible figures: {name}={us}")
-        if not 1 <= self.count <= _MOST_RUNS:
+        if type(self.count) is not int or not 1 <= self.count <= _MOST_RUNS:
             raise ValueError(f"impossible figures: count={self.count}")
         ordered = ("min_us", "p5_us", "median_us", "p95_us", "max_us")
         known = [(n, times[n]) for n in ordered if times[n] is not None]
@@ -157,7 +163,7 @@ class Report:
             *((op.kind, op.mean_ms, _LONGEST_US / 1e3) for op in self.ops),
         ):
             if value is not None and not 0 <= value <= most:
-                raise ValueError(f"impossible figures: {name}={value}")
+                raise ValueError(f"impossible figures: {name}={value:g}")
 
 
 def parse(text: str, source: str, log: str = "") -> Report:
@@ -179,7 +185,7 @@ def parse(text: str, source: str, log: str = "") -> Report:
     errors = tuple(line for is_error, line in split if is_error)
     try:
         report = _parse_json(json.loads(text)) if own else _parse_text(lines)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except _MALFORMED as error:
         end = text[-_SHOWN:].strip() or log[-_SHOWN:].strip()
         reason = "; ".join(errors)[:_SHOWN] or f"{error}"
         raise DeviceError(

@@ -45,7 +45,7 @@ class Run:
 
     def __post_init__(self) -> None:
         for name, ms in dataclasses.asdict(self).items():
-            if ms is not None and not 0 < ms < math.inf:
+            if ms is not None and not 0 < float(ms) < math.inf:
                 raise ValueError(f"{name}={ms}")
 
 
@@ -104,7 +104,7 @@ class Progress:
                 self._proofs[record["model"]] = Proof(**record["proof"])
             else:
                 self._settle(record)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             path = self._journal.path if self._journal else "journal"
             raise ArtifactError(
                 f"{path}: expected a run, what ran a model, or a reading of "

@@ -191,6 +191,12 @@ def _check_errors(
             raise _refusal(source, options, line, "it failed")
 
 
+def made(line: str) -> str | None:
+    """Returns the delegate that a line says was made, if it says so."""
+    found = _CREATED.match(line)
+    return (found[1] or found[2]) if found else None
+
+
 def _backend_of(delegate: str) -> str:
     for backend, pattern in _DELEGATES:
         if pattern.search(delegate):
@@ -204,8 +210,8 @@ def _claims(
     """Returns what is said about each backend, the surest word last."""
     claims: dict[str, _Claim] = {}
     for line in lines:
-        if found := _CREATED.match(line):
-            backend = _backend_of(found[1] or found[2])
+        if delegate := made(line):
+            backend = _backend_of(delegate)
             claims.setdefault(backend, _Claim(backend, line))
     for claim in _replaced(lines):
         claims[claim.backend] = claim
@@ -295,8 +301,8 @@ def _weigh(
             said.sentence if said else flag,
             *((said.nodes, said.of_nodes, said.pieces) if said else ()),
         )
-    made = [claims[name] for name in ("xnnpack", "ynnpack") if name in claims]
-    for said in [*others, *([] if options.on_cpu else made)]:
+    on_cpu = [claims[name] for name in ("xnnpack", "ynnpack") if name in claims]
+    for said in [*others, *([] if options.on_cpu else on_cpu)]:
         raise _refusal(source, options, said.sentence, "another ran")
     return Proof(
         options.asked, UNKNOWN, False,

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from android_bench import output
-from android_bench.benchmark import Options
 from android_bench.benchmark import Tool
 from android_bench.campaign import Campaign
+from android_bench.options import Options
 from tests.android_bench.conftest import build_runner
+from tflite_bench import interpreter
 from tflite_bench import profile
 
 CROSS = "aarch64-linux-gnu-gcc"
@@ -64,9 +65,8 @@ def test_the_profile_agrees_with_the_python_one(native, models):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--use_gpu=true"], "CPU only. Received: --use_gpu=true"),
+        (["--use_gpu=true"], "unknown flag --use_gpu=true"),
         (["--num_threads=2"], "one thread"),
-        (["--use_xnnpack=false"], "always uses XNNPACK"),
         (["--num_runs=x"], "expected a number. Received: --num_runs=x"),
         (["--no_such_flag=1"], "unknown flag"),
         (["word"], "expected --flag=value"),
@@ -96,13 +96,63 @@ def test_a_board_is_measured_with_it(
     assert tool.library == native / "libLiteRt.so"
     assert "library_sha256" in tool.describe()
     campaign = Campaign(fast_adb, tool, settings)
-    extra = {"profile": ["--enable_op_profiling=true"]}
-    (small, large), (_, reports) = campaign.measure(
-        models[:2], rounds=2, extra=extra
-    )
-    assert large[0].min_ms > small[0].min_ms
-    assert reports["profile"].ops
+    small, large = campaign.measure(models[:2], rounds=2, extra=["profile"])
+    assert large.runs[0].min_ms > small.runs[0].min_ms
+    assert large.runs[0].median_ms >= large.runs[0].min_ms
+    assert large.reports["profile"].ops
+    for model in (small, large):  # who runs it is told by a profile
+        proof = model.proof
+        assert (proof.proven, proof.backend) == (True, "xnnpack")
+        assert 0 < proof.nodes == proof.of_nodes
+        assert proof.pieces == 1
     assert phone.left_behind == []
+
+
+def test_a_board_answers_as_this_machine_does(
+    fast_adb, phone, native, models, settings
+):
+    tool = Tool(native / "litert_runner", Options(), timeout_s=20)
+    for answers in Campaign(fast_adb, tool, settings).check(models):
+        assert answers.problems == ()
+        assert answers.error == 0.0
+    assert phone.left_behind == []
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--input_layer_value_files=x:missing.bin"], "cannot read missing"),
+        (["--input_layer_value_files=missing.bin"], "expected name:path"),
+        (["--output_filepath=no/folder/out.bin"], "cannot write"),
+    ],
+)
+def test_files_that_cannot_be_are_named(native, models, flags, message):
+    done = run(native, models[0], *flags)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_inputs_and_outputs_are_those_of_the_files(native, models, tmp_path):
+    model = interpreter.Model(models[0])
+    (given,), (expected,) = model.draw(), model.answer()
+    (tmp_path / "in.bin").write_bytes(given.tobytes())
+    done = run(
+        native, models[0], f"--output_filepath={tmp_path}/out.bin",
+        f"--input_layer_value_files=x:{tmp_path}/in.bin",
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.bin").read_bytes() == expected.tobytes()
+
+
+def test_percentiles_are_numpys(native, models):
+    """Of three runs the median is the middle one, p5 near the least."""
+    done = run(native, models[0])
+    runs = output.parse(done.stdout, "model").inference
+    third = 3 * runs.avg_us - runs.min_us - runs.max_us
+    samples = [runs.min_us, third, runs.max_us]
+    assert runs.median_us == pytest.approx(np.median(samples), abs=0.01)
+    for share, us in ((5, runs.p5_us), (95, runs.p95_us)):
+        assert us == pytest.approx(np.percentile(samples, share), abs=0.01)
 
 
 CPUINFO = """\

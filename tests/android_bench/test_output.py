@@ -41,7 +41,7 @@ INFO: Running benchmark for at least 5 iterations and at least 0 seconds
 INFO: count=5 first=244 curr=236 min=223 max=318 avg=243.4 std=37 p5=223 \
 median=236 p95=318
 
-INFO: [benchmark_litert_model.h:88] 
+INFO: [benchmark_litert_model.h:88]
 ========== BENCHMARK RESULTS ==========
 INFO: [benchmark_litert_model.h:93] Model initialization: 4.65 ms
 INFO: [benchmark_litert_model.h:94] Warmup (first):       0.43 ms
