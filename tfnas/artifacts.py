@@ -350,6 +350,10 @@ def read_npz(
     try:
         with zipfile.ZipFile(path) as archive:
             size_bytes = sum(item.file_size for item in archive.infolist())
+            for item in archive.infolist():
+                place = f'{path}: field "{item.filename.removesuffix(".npy")}"'
+                _check_member(archive, item)
+            place = str(path)
         if size_bytes > max_bytes:
             raise ArtifactError(
                 f"{path}: expected at most {max_bytes} bytes unpacked. "
@@ -363,6 +367,24 @@ def read_npz(
         return arrays
     except Exception as error:  # numpy and zipfile raise nearly anything
         raise ArtifactError(f"{place}: not a readable .npz: {error}") from error
+
+
+def _check_member(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> None:
+    """Checks that an array is as large as it says, before numpy makes room."""
+    with archive.open(item) as file:
+        version = np.lib.format.read_magic(file)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, _, dtype = read(file)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects")
+        end = file.tell() + dtype.itemsize * math.prod(shape)
+    if end != item.file_size:
+        raise ValueError(
+            f"{shape} {dtype} needs {end} bytes, there are {item.file_size}"
+        )
 
 
 def sha256(path: PathLike) -> str:

@@ -156,7 +156,7 @@ class _ConfigParser(ConfigFileFlagParser):
     def parse(self, spec: str) -> config_dict.ConfigDict:
         config = load(spec)
         for word in sys.argv[1:]:
-            match = re.match(r"--?(?:no)?config\.([^=]+)", word)
+            match = re.match(r"--?(?:no)?config\.([^=]*)", word)
             if match:
                 _check_field(config, match[1])
         return config
@@ -165,7 +165,7 @@ class _ConfigParser(ConfigFileFlagParser):
 def _check_field(config: config_dict.ConfigDict, field: str) -> None:
     try:
         config_path.get_type(field, config)
-    except (AttributeError, KeyError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ConfigError(
             f"The config has no such field. Received: --config.{field} "
             f"({error})"

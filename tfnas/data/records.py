@@ -35,6 +35,9 @@ CLASSES_FORMAT = "tfnas-classes/1"
 # A TFRecord is: length (8 bytes), checksum (4), the record, checksum (4).
 _HEAD_BYTES, _TAIL_BYTES = 12, 4
 
+# How the names of files for training and of those for testing start.
+_PREFIXES = (("train",), ("val", "test"))
+
 
 def tfrecord(where: str, settings: Settings) -> Source:
     """TFRecord files of `image/encoded` and `image/class/label`.
@@ -45,7 +48,7 @@ def tfrecord(where: str, settings: Settings) -> Source:
     `tfnas-data pack` wrote have class names, and are checked again only where
     their opacity is read: packing looked at the colours.
     """
-    train, test = _scan(where, ("train",)), _scan(where, ("val", "test"))
+    train, test = (_scan(where, prefixes) for prefixes in _PREFIXES)
     values = np.unique(train.labels)
     unknown = np.setdiff1d(test.labels, values)
     if len(unknown):
@@ -136,23 +139,41 @@ class _Records:
             return file.read(size_bytes)
 
 
-def _scan(where: str, prefixes: tuple[str, ...]) -> _Records:
-    import tensorflow as tf
+def check(where: str) -> None:
+    """Refuses a pattern that finds no files for training, or for testing.
 
-    left_out = files.LeftOut()
+    Raises:
+        ConfigError: naming the pattern.
+    """
+    for prefixes in _PREFIXES:
+        _paths(where, prefixes, files.LeftOut())
+
+
+def _paths(
+    where: str, prefixes: tuple[str, ...], left_out: files.LeftOut
+) -> list[str]:
     found = [
         path
         for path in sorted(glob.glob(where))
         if os.path.basename(path).startswith(prefixes)
     ]
     paths = files.regular(found, left_out)
-    if remark := str(left_out):
-        logging.warning("tfrecord:%s: %s", files.printable(where), remark)
     if not paths:
         raise ConfigError(
             f"Expected files whose names start with {' or '.join(prefixes)}. "
             f"Received: name=tfrecord:{files.printable(where)}"
+            + (f"; {left_out}" if str(left_out) else "")
         )
+    return paths
+
+
+def _scan(where: str, prefixes: tuple[str, ...]) -> _Records:
+    import tensorflow as tf
+
+    left_out = files.LeftOut()
+    paths = _paths(where, prefixes, left_out)
+    if remark := str(left_out):
+        logging.warning("tfrecord:%s: %s", files.printable(where), remark)
     places, labels, file_names, numbers, turns = [], [], [], [], []
     for path in paths:
         offset, shown = _HEAD_BYTES, files.printable(os.path.basename(path))
@@ -170,7 +191,7 @@ def _scan(where: str, prefixes: tuple[str, ...]) -> _Records:
                 file_names.append(file)
                 numbers.append(f"{shown}:{number}")
                 offset += len(record) + _TAIL_BYTES + _HEAD_BYTES
-        except tf.errors.DataLossError as error:
+        except tf.errors.OpError as error:
             raise ArtifactError(
                 f"{path}: damaged, or not an uncompressed TFRecord file"
             ) from error
