@@ -3,6 +3,7 @@
 Language models read a `Text`, which `load_text(config)` gives.
 """
 
+import os
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from tfnas.data import folders
 from tfnas.data import records
 from tfnas.data import sources
 from tfnas.data import split_list
+from tfnas.data import text as texts
 from tfnas.data.dataset import Dataset
 from tfnas.data.dataset import Split
 from tfnas.data.fields import Settings
@@ -34,6 +36,7 @@ __all__ = [
     "Split",
     "SplitList",
     "Text",
+    "check",
     "find",
     "is_text",
     "load",
@@ -53,6 +56,37 @@ _SOURCES: dict[str, Callable[[str, Settings], Source]] = {
     "tfrecord:": records.tfrecord,
     "tfds:": records.tfds,
 }
+
+# How it is seen at once, without TensorFlow, that there is no such set.
+_CHECKS: dict[str, Callable[[str], None]] = {
+    "folder:": folders.check,
+    "npz:": sources.check,
+    "webp:": lambda where: sources.check(os.path.join(where, "labels.npz")),
+    "tfrecord:": records.check,
+}
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuses at once a set or a text that cannot be loaded.
+
+    Looks at the fields and for the files; `load` says what is in them.
+
+    Args:
+        config: as for `load` or `load_text`.
+
+    Raises:
+        ConfigError: if a field is wrong or names something that is not there.
+        ArtifactError: if files that must be there are not.
+    """
+    if is_text(str(config.get("name"))):
+        texts.check(config["name"])
+        return
+    settings = fields.read(config)
+    scheme, where = _parted(settings.name)
+    if scheme in _CHECKS:
+        _CHECKS[scheme](where)
+    if settings.split_list is not None:
+        sources.check(settings.split_list)
 
 
 def load(config: Mapping[str, Any]) -> Dataset:
@@ -168,6 +202,18 @@ def find(config: Mapping[str, Any]) -> Source:
 
 def _find(settings: Settings) -> Source:
     name = settings.name
+    scheme, where = _parted(name)
+    source = _SOURCES[scheme](where, settings)
+    if len(source.class_names) < 2:
+        raise ArtifactError(
+            f"{name}: expected at least 2 classes. "
+            f"Received: {', '.join(source.class_names) or 'none'}"
+        )
+    return source
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Returns which source reads a set, and what it reads."""
     scheme, colon, where = name.partition(":")
     if is_text(name):
         raise ConfigError(
@@ -179,13 +225,7 @@ def _find(settings: Settings) -> Source:
             f"`name` must be one of {', '.join(_SOURCES)}, with a file or "
             f"name after a colon. Received: name={name}"
         )
-    source = _SOURCES[scheme + colon](where, settings)
-    if len(source.class_names) < 2:
-        raise ArtifactError(
-            f"{name}: expected at least 2 classes. "
-            f"Received: {', '.join(source.class_names) or 'none'}"
-        )
-    return source
+    return scheme + colon, where
 
 
 def _check_range(name: str, half: str, labels: np.ndarray, classes: int):

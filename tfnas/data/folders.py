@@ -25,20 +25,9 @@ def folder(where: str, settings: Settings) -> Source:
     Labels follow the sorted names of the class folders in train/. What else
     lies there is counted in a warning.
     """
-    if not os.path.isdir(where):
-        raise ConfigError(
-            "Expected a folder. "
-            f"Received: name=folder:{files.printable(where)}"
-        )
     left_out = files.LeftOut()
+    names = _names(where, left_out)
     train, val = (os.path.join(where, half) for half in ("train", "val"))
-    names = _class_folders(train, left_out)
-    unknown = sorted(set(_class_folders(val, left_out)) - set(names))
-    if unknown:
-        raise ArtifactError(
-            f"{files.printable(val)}: expected the classes of train/ only. "
-            f"Received: {', '.join(map(files.printable, unknown))}"
-        )
     shown = tuple(files.printable_names(names))
     train_part, val_part = (
         _file_part(root, names, shown, settings, left_out)
@@ -50,6 +39,34 @@ def folder(where: str, settings: Settings) -> Source:
         shown, train_part, val_part, IMAGENET_MEAN, IMAGENET_STD,
         all_tested=True, remark=remark,
     )
+
+
+def check(where: str) -> None:
+    """Refuses a folder whose class folders are not as they should be.
+
+    Raises:
+        ConfigError: if it is no folder.
+        ArtifactError: naming the folder that lacks class folders.
+    """
+    _names(where, files.LeftOut())
+
+
+def _names(where: str, left_out: files.LeftOut) -> list[str]:
+    """Returns the names of the class folders, sorted."""
+    if not os.path.isdir(where):
+        raise ConfigError(
+            "Expected a folder. "
+            f"Received: name=folder:{files.printable(where)}"
+        )
+    train, val = (os.path.join(where, half) for half in ("train", "val"))
+    names = _class_folders(train, left_out)
+    unknown = sorted(set(_class_folders(val, left_out)) - set(names))
+    if unknown:
+        raise ArtifactError(
+            f"{files.printable(val)}: expected the classes of train/ only. "
+            f"Received: {', '.join(map(files.printable, unknown))}"
+        )
+    return names
 
 
 def _class_folders(path: str, left_out: files.LeftOut) -> list[str]:

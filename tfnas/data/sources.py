@@ -138,6 +138,17 @@ def _strip_part(
     return Part(labels, read)
 
 
+def check(path: artifacts.PathLike) -> None:
+    """Refuses a file that is not there, or no regular one.
+
+    Raises:
+        ArtifactError: naming it.
+    """
+    _check_regular(path)
+    if not os.path.lexists(path):
+        raise ArtifactError(f"{path}: there is no such file")
+
+
 def _check_regular(path: artifacts.PathLike) -> None:
     """Refuses what is there but no regular file: reading could wait."""
     left_out = files.LeftOut()

@@ -177,13 +177,7 @@ def load_text(
             a vocabulary without `<unk>`.
     """
     name = config["name"]
-    folder = pathlib.Path(str(name).removeprefix(SCHEME))
-    if not is_text(str(name)) or not folder.is_dir():
-        raise ConfigError(
-            f"`name` must be {SCHEME}<dir>, a folder with "
-            f"{', '.join(f'{part}.txt' for part in PARTS)}. "
-            f"Received: name={name}"
-        )
+    folder = _folder(str(name))
     paths = {part: folder / f"{part}.txt" for part in PARTS}
     lines = {
         part: _read_lines(path, config.get(f"limit_{part}"))
@@ -196,6 +190,30 @@ def load_text(
         name, vocabulary,
         *(vocabulary.encode(lines[part], str(paths[part])) for part in PARTS),
     )
+
+
+def check(name: str) -> None:
+    """Refuses the name of a text that is not there.
+
+    Raises:
+        ConfigError: when the name is not that of a folder.
+        ArtifactError: naming a file that it lacks.
+    """
+    for part in PARTS:
+        path = _folder(name) / f"{part}.txt"
+        if not path.is_file():
+            raise ArtifactError(f"{path}: there is no such file")
+
+
+def _folder(name: str) -> pathlib.Path:
+    folder = pathlib.Path(name.removeprefix(SCHEME))
+    if not is_text(name) or not folder.is_dir():
+        raise ConfigError(
+            f"`name` must be {SCHEME}<dir>, a folder with "
+            f"{', '.join(f'{part}.txt' for part in PARTS)}. "
+            f"Received: name={name}"
+        )
+    return folder
 
 
 def _read_lines(path: pathlib.Path, limit: int | None) -> list[str]:
