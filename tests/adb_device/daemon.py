@@ -22,7 +22,7 @@ from tests.adb_device.phone import Phone
 FOLDER = "TFNAS_ADBD"
 _DAEMON = "usr/lib/android-sdk/platform-tools/adbd"
 _LIBRARIES = ("usr/lib/*-linux-gnu/android", "usr/lib/*-linux-gnu")
-_PORT = 5555
+PORT = 5555
 _APART = ("--net", "--mount", "--pid", "--fork", "--kill-child")
 
 
@@ -80,7 +80,7 @@ class DaemonPhone(Phone):
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 pass_fds=[theirs.fileno()],
                 env={
-                    **self.environment, "ADBD_PORT": str(_PORT),
+                    **self.environment, "ADBD_PORT": str(PORT),
                     "LD_LIBRARY_PATH": libraries,
                 },
             )
@@ -108,7 +108,7 @@ class DaemonPhone(Phone):
         plug = self._socket()
         plug.setblocking(False)
         try:
-            await self._loop.sock_connect(plug, ("127.0.0.1", _PORT))
+            await self._loop.sock_connect(plug, ("127.0.0.1", PORT))
         except OSError:
             plug.close()
             raise
@@ -128,7 +128,7 @@ class DaemonPhone(Phone):
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             with self._socket() as probe, contextlib.suppress(OSError):
-                probe.connect(("127.0.0.1", _PORT))
+                probe.connect(("127.0.0.1", PORT))
                 return
             time.sleep(0.02)
         raise AssertionError(self.log.read_text())
