@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
@@ -275,10 +276,14 @@ class Campaign:
         mask: str | None,
         extra: Sequence[str] = (),
     ) -> Report:
-        return _once_more(
+        started_s = time.monotonic()
+        report = _once_more(
             self.tool.run, workspace, model.name, str(model.path), mask,
             extra, model.contents,
         )
+        elapsed_s = time.monotonic() - started_s
+        plausible.check_clock(report, str(model.path), elapsed_s)
+        return report
 
 
 @dataclasses.dataclass

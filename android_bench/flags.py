@@ -17,7 +17,7 @@ BINARY = flags.DEFINE_string(
 )
 flags.DEFINE_alias("binary", "benchmark_binary")
 BACKEND = flags.DEFINE_enum(
-    "backend", None, options.BACKENDS,
+    "backend", None, options.DELEGATES,
     "What is to run the models; xnnpack when it is not given. none are the "
     "CPU's plain kernels. Something else that ran is an error, or marked.",
 )

@@ -10,7 +10,7 @@ import re
 from tfnas.errors import ConfigError
 
 CPU = ("xnnpack", "ynnpack", "none")
-BACKENDS = (*CPU, "gpu", "nnapi", "npu")
+DELEGATES = (*CPU, "gpu", "nnapi", "npu")
 _FP16 = ("xnnpack", "gpu")
 _FLAG = re.compile(r"--[A-Za-z][\w-]*=.*", re.DOTALL)
 
@@ -21,7 +21,7 @@ class Options:
 
     Args:
         threads: Threads of the CPU kernels.
-        backend: One of `BACKENDS`: what is to run the model. `"none"` are
+        delegate: One of `DELEGATES`: what is to run the model. `"none"` are
             the runtime's own kernels on the CPU, without a delegate.
         fp16: Whether XNNPACK or the GPU may compute in half precision.
         nnapi_accelerator: Which accelerator NNAPI takes; `None` leaves it
@@ -37,11 +37,11 @@ class Options:
         files: Files that are put beside the program: an NPU's libraries.
 
     Raises:
-        ConfigError: for an unknown backend, or figures out of range.
+        ConfigError: for an unknown delegate, or figures out of range.
     """
 
     threads: int = 1
-    backend: str = "xnnpack"
+    delegate: str = "xnnpack"
     fp16: bool = False
     nnapi_accelerator: str | None = None
     num_runs: int = 20
@@ -53,10 +53,10 @@ class Options:
     files: tuple[str | os.PathLike, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
+        if self.delegate not in DELEGATES:
             raise ConfigError(
-                f"Expected one of {', '.join(BACKENDS)}. "
-                f"Received: backend={self.backend!r}"
+                f"Expected one of {', '.join(DELEGATES)}. "
+                f"Received: delegate={self.delegate!r}"
             )
         if self.threads < 1 or self.num_runs < 1 or self.warmup_runs < 0:
             raise ConfigError(
@@ -64,15 +64,15 @@ class Options:
                 f"threads={self.threads}, num_runs={self.num_runs}, "
                 f"warmup_runs={self.warmup_runs}"
             )
-        if self.fp16 and self.backend not in _FP16:
+        if self.fp16 and self.delegate not in _FP16:
             raise ConfigError(
-                f"Expected backend {' or '.join(_FP16)} for half precision. "
-                f"Received: backend={self.backend!r}, fp16=True"
+                f"Expected delegate {' or '.join(_FP16)} for half precision. "
+                f"Received: delegate={self.delegate!r}, fp16=True"
             )
-        if self.nnapi_accelerator and self.backend != "nnapi":
+        if self.nnapi_accelerator and self.delegate != "nnapi":
             raise ConfigError(
-                "Expected backend nnapi for an accelerator of NNAPI. "
-                f"Received: backend={self.backend!r}, "
+                "Expected delegate nnapi for an accelerator of NNAPI. "
+                f"Received: delegate={self.delegate!r}, "
                 f"nnapi_accelerator={self.nnapi_accelerator!r}"
             )
         for flag in self.flags:
@@ -91,10 +91,10 @@ class Options:
     @property
     def on_cpu(self) -> bool:
         """Whether the CPU is to run the whole model."""
-        return self.backend in CPU
+        return self.delegate in CPU
 
     @property
     def asked(self) -> str:
         """What is to run the model, for a table and for messages."""
-        words = [self.backend, self.nnapi_accelerator or ""]
+        words = [self.delegate, self.nnapi_accelerator or ""]
         return " ".join(filter(None, [*words, "fp16" if self.fp16 else ""]))

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from android_bench.verdict import Proof
 from tfnas.errors import DeviceError
 
 # Of logcat, of the program's severity, and of LiteRT's file and line.
@@ -146,6 +147,7 @@ class Report:
         ops: The operators, when a profile was asked for.
         lines: All that was printed, line by line, without prefixes.
         errors: Those lines that were called errors.
+        proof: What ran the model, once that is judged.
     """
 
     inference: Summary
@@ -155,6 +157,12 @@ class Report:
     ops: tuple[OpTime, ...] = ()
     lines: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    proof: Proof | None = None
+
+    @property
+    def delegate_nodes(self) -> int | None:
+        """Parts of the model that a delegate runs, where it is told."""
+        return self.proof.pieces if self.proof else None
 
     def __post_init__(self) -> None:
         for name, value, most in (

@@ -89,6 +89,7 @@ class AdbDevice:
                 "runtime": {
                     **self._runtime,
                     "program": programs.NAMES[self.tool.kind],
+                    "asked": proof.asked,
                     "delegate": proof.backend,
                     "affinity": mask,
                     "fixed_performance": self.settings.fixed_performance,

@@ -36,6 +36,23 @@ _MARKS = (
     (LITERT, {"use_npu", "gpu-precision"}),
     (TFLITE, {"graph", "num_threads", "use_nnapi"}),
 )
+_SENTENCES = {
+    LITERT: "= BENCHMARK RESULTS =", TFLITE: "nference timings in us: ",
+}
+_COMMON = frozenset(
+    "graph num_threads num_runs warmup_runs min_secs max_secs "
+    "warmup_min_secs".split()
+)
+_FLAGS = {
+    TFLITE: frozenset(
+        "use_xnnpack xnnpack_force_fp16 use_gpu gpu_precision_loss_allowed "
+        "use_nnapi nnapi_accelerator_name disable_nnapi_cpu".split()
+    ),
+    LITERT: frozenset(
+        "use_cpu use_gpu use_npu require_full_delegation gpu-precision "
+        "dispatch_library_path compiler_plugin_library_path".split()
+    ),
+}
 _SHOWN = 300
 # What only makes a run shorter or a report longer; done without where a
 # program is too old for it.
@@ -158,10 +175,12 @@ class Program:
 
 
 def identify(text: str, source: str) -> Program:
-    """Returns which program printed a help text.
+    """Returns which program printed a text.
 
     Args:
-        text: What it printed on both streams.
+        text: What it printed on both streams when it was asked for help. A
+            release that knows no help runs instead; it is told by how it
+            speaks of a run, and taken to know the flags of all releases.
         source: What ran, for messages.
 
     Raises:
@@ -174,6 +193,9 @@ def identify(text: str, source: str) -> Program:
     for kind, marks in _MARKS:
         if marks <= flags:
             return Program(kind, frozenset(flags))
+    for kind, sentence in _SENTENCES.items():
+        if not flags and sentence in text:
+            return Program(kind, _COMMON | _FLAGS[kind])
     raise DeviceError(
         f"{source}: expected {NAMES[TFLITE]}, {NAMES[LITERT]} or "
         f"{NAMES[RUNNER]}, told by the flags that {HELP} lists. Received: "
@@ -183,7 +205,7 @@ def identify(text: str, source: str) -> Program:
 
 def _tflite(options: Options) -> dict[str, Any]:
     """Returns what makes TFLite's program use a backend."""
-    backend = options.backend
+    backend = options.delegate
     if backend in ("npu", "ynnpack"):
         raise ConfigError(
             f"Expected {NAMES[LITERT]} for backend {backend}. Received: "
@@ -206,7 +228,7 @@ def _tflite(options: Options) -> dict[str, Any]:
 
 def _litert(options: Options) -> dict[str, Any]:
     """Returns what makes LiteRT 2's program use a backend."""
-    backend = options.backend
+    backend = options.delegate
     if backend in ("none", "nnapi"):
         raise ConfigError(
             f"Expected {NAMES[TFLITE]} for backend {backend}. Received: "
@@ -235,7 +257,7 @@ def _litert(options: Options) -> dict[str, Any]:
 
 def _runner(options: Options) -> dict[str, Any]:
     """Returns what makes our runner use a backend."""
-    if options.backend != "xnnpack" or options.fp16:
+    if options.delegate != "xnnpack" or options.fp16:
         raise ConfigError(
             "Expected backend xnnpack without half precision, which is all "
             f"that {NAMES[RUNNER]} knows. Received: {options.asked}"

@@ -157,7 +157,7 @@ def judge(
                 f"the program does not know {found[1]}, and ran without",
             )
         for backend, pattern in _MISSING:
-            if backend == options.backend and pattern.match(line):
+            if backend == options.delegate and pattern.match(line):
                 raise _refusal(source, options, line, "it is not there")
     _check_errors(lines, errors, options, source)
     claims = _claims(lines, details)
@@ -182,7 +182,7 @@ def _check_errors(
     source: str,
 ) -> None:
     """Refuses a run with errors, but for those of an excused fall-back."""
-    if options.backend == "gpu" and any(
+    if options.delegate == "gpu" and any(
         line.startswith(_FALL_BACK) for line in lines
     ):
         return  # from one interface of the GPU to the other
@@ -281,11 +281,11 @@ def _weigh(
     others = [
         claim
         for backend, claim in claims.items()
-        if backend not in (options.backend, NONE) and claim.pieces
+        if backend not in (options.delegate, NONE) and claim.pieces
     ]
-    if options.backend == NONE:
+    if options.delegate == NONE:
         return _without_delegate(claims, others, options, source)
-    claim = claims.get(options.backend)
+    claim = claims.get(options.delegate)
     if claim is not None and claim.pieces is not None:
         return _of_claim(claim, options, source)
     if NONE in claims:
@@ -293,11 +293,11 @@ def _weigh(
     if enforced:
         # A delegate of another name may be the backend's own.
         said = claim or (others[0] if others else None)
-        if said and said.backend not in (options.backend, UNKNOWN):
+        if said and said.backend not in (options.delegate, UNKNOWN):
             raise _refusal(source, options, said.sentence, "another ran")
         flag = "the program was to end if an operator stays on the CPU"
         return Proof(
-            options.asked, options.backend, True,
+            options.asked, options.delegate, True,
             said.sentence if said else flag,
             *((said.nodes, said.of_nodes, said.pieces) if said else ()),
         )

@@ -55,7 +55,10 @@ BORROWS = {
     "tflite_bench.cutting": BASE | {"tfnas.tflite_packing"},
     "tflite_bench.convert": BASE | {"tfnas.arch", "tfnas.ops"},
     "android_bench": BASE
-    | {"tflite_bench.device", "tflite_bench.journal", "tflite_bench.stats"},
+    | {
+        "tflite_bench.device", "tflite_bench.interpreter",
+        "tflite_bench.journal", "tflite_bench.stats",
+    },
 }
 
 # These start in milliseconds, because they do without TensorFlow.

@@ -399,8 +399,7 @@ def test_unplugged_for_good_and_resumed_loses_no_run(
 def test_a_damaged_journal_is_refused_by_name(models, tmp_path):
     path = tmp_path / "journal.jsonl"
     progress = Progress(["a"], 1, 0, Journal(path, {}))
-    progress.add((0, 0), Run(1.0, 1.0))
-    text = path.read_text().replace("min_ms", "fastest")
-    path.write_text(text)
+    record = {"campaign": progress._name, "place": [0, 0]}
+    Journal(path, {}).append({**record, "run": {"fastest": 1.0}})
     with pytest.raises(ArtifactError, match="journal.jsonl: expected a run"):
         Progress(["a"], 1, 0, Journal(path, {}))

@@ -5,6 +5,7 @@ import pytest
 from android_bench import programs
 from android_bench.options import Options
 from android_bench.programs import identify
+from tests.android_bench import test_output
 from tfnas.errors import ConfigError
 from tfnas.errors import DeviceError
 
@@ -47,6 +48,15 @@ def test_anything_else_is_refused_by_name(text):
         identify(text, "benchmark")
 
 
+def test_a_release_that_knows_no_help_is_told_by_how_it_speaks():
+    known = identify(test_output.NEW, "b")
+    assert known.kind == programs.TFLITE
+    assert "--use_gpu=true" in known.words(Options(delegate="gpu"))
+    assert known.figures_to("f") == []
+    assert identify(test_output.OLD, "b").kind == programs.TFLITE
+    assert identify(test_output.LITERT, "b").kind == programs.LITERT
+
+
 @pytest.mark.parametrize(
     "backend, on",
     [
@@ -65,11 +75,11 @@ def test_tflites_program_gets_one_delegate(backend, on):
 
 @pytest.mark.parametrize("backend", ["gpu", "npu"])
 def test_litert_is_told_to_end_rather_than_fall_back(backend):
-    words = program(LITERT).words(Options(backend=backend))
+    words = program(LITERT).words(Options(delegate=backend))
     assert f"--use_{backend}=true" in words
     assert "--use_cpu=false" in words
     assert "--require_full_delegation=true" in words
-    words = program(LITERT).words(Options(backend=backend, allow_partial=True))
+    words = program(LITERT).words(Options(delegate=backend, allow_partial=True))
     assert "--use_cpu=true" in words
     assert "--require_full_delegation=false" in words
 
@@ -78,7 +88,7 @@ def test_no_program_gets_a_flag_that_it_does_not_know():
     for names in (TFLITE, LITERT):
         known = program(names)
         for backend in ("xnnpack", "gpu"):
-            words = known.words(Options(backend=backend))
+            words = known.words(Options(delegate=backend))
             words += known.figures_to("f") + known.details_to("d")
             given = {word[2:].partition("=")[0] for word in words}
             assert given <= known.flags
@@ -88,13 +98,13 @@ def test_an_old_program_does_without_what_is_new():
     old = "num_runs num_threads warmup_runs graph use_nnapi"
     known = program(old)
     assert known.kind == programs.TFLITE
-    words = known.words(Options(backend="none"))
+    words = known.words(Options(delegate="none"))
     assert {word.partition("=")[0][2:] for word in words} <= set(old.split())
     assert known.figures_to("f") == known.details_to("d") == []
     with pytest.raises(ConfigError, match="--use_xnnpack, for backend xnn"):
-        known.words(Options(backend="xnnpack"))
+        known.words(Options(delegate="xnnpack"))
     with pytest.raises(ConfigError, match="--use_gpu, for backend gpu"):
-        known.words(Options(backend="gpu"))
+        known.words(Options(delegate="gpu"))
 
 
 @pytest.mark.parametrize(
@@ -106,15 +116,15 @@ def test_an_old_program_does_without_what_is_new():
 )
 def test_what_a_program_cannot_do_is_refused(names, backend):
     with pytest.raises(ConfigError, match="Received: "):
-        program(names).words(Options(backend=backend))
+        program(names).words(Options(delegate=backend))
 
 
 def test_half_precision_is_passed_on_where_it_exists():
-    gpu, cpu = Options(backend="gpu", fp16=True), Options(fp16=True)
+    gpu, cpu = Options(delegate="gpu", fp16=True), Options(fp16=True)
     assert "--gpu_precision_loss_allowed=true" in program(TFLITE).words(gpu)
     assert "--gpu-precision=fp16" in program(LITERT).words(gpu)
     assert "--gpu-precision=fp32" in program(LITERT).words(
-        Options(backend="gpu")
+        Options(delegate="gpu")
     )
     assert "--xnnpack_force_fp16=true" in program(TFLITE).words(cpu)
     with pytest.raises(ConfigError, match="half precision"):
@@ -134,11 +144,11 @@ def test_inputs_and_outputs():
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"backend": "tpu"}, "backend='tpu'"),
+        ({"delegate": "tpu"}, "delegate='tpu'"),
         ({"threads": 0}, "threads=0"),
         ({"num_runs": 0}, "num_runs=0"),
-        ({"backend": "npu", "fp16": True}, "half precision"),
-        ({"nnapi_accelerator": "edge"}, "backend nnapi"),
+        ({"delegate": "npu", "fp16": True}, "half precision"),
+        ({"nnapi_accelerator": "edge"}, "delegate nnapi"),
         ({"flags": ("use_gpu",)}, "--name=value"),
         ({"flags": ("--use_gpu",)}, "--name=value"),
         ({"files": ("a/x.so", "b/x.so")}, "different names"),

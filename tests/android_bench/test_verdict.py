@@ -34,7 +34,7 @@ CREATED = "Created TensorFlow Lite XNNPACK delegate for CPU."
 def verdict(backend, *lines, **kwargs):
     fields = ("fp16", "nnapi_accelerator", "allow_partial")
     options = {k: kwargs.pop(k) for k in fields if k in kwargs}
-    options = Options(backend=backend, **options)
+    options = Options(delegate=backend, **options)
     return judge(lines, options, "m.tflite", **kwargs)
 
 
