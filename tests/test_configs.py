@@ -94,7 +94,7 @@ def test_overrides_are_typed_and_merged(folder):
         (["--config=configs/absent.py"], "there is no such config file"),
         (["--config=tiny", "--config.search.epoch=7"], "--config.search.epoch"),
         (["--config=tiny", "--config.search.epochs=x"], "invalid literal"),
-        (["--config=tiny", "--config.=3"], "no such field. Received: --config."),
+        (["--config=tiny", "--config.=3"], "no such field"),
         (["--config=tiny:absent"], "configs/tiny.py:8: KeyError: 'absent'"),
     ],
 )

@@ -229,8 +229,14 @@ class AccuracyPredictor:
                 f"Received: {found}"
             )
         arrays = artifacts.read_npz(weights)
+        names = [f"weight{i}" for i in range(2 * _LAYERS)]
+        if missing := [name for name in names if name not in arrays]:
+            raise ArtifactError(
+                f"{weights}: expected arrays {', '.join(names)}. Received: "
+                f"missing={missing}"
+            )
         return cls(
-            space, sizes, [arrays[f"weight{i}"] for i in range(2 * _LAYERS)],
+            space, sizes, [arrays[name] for name in names],
             quality, min_tau,
         )
 
