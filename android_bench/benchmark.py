@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import functools
 import itertools
@@ -32,7 +31,6 @@ _FIGURES = "figures.pb"
 _DETAILS = "details.pb"
 # TensorFlow Lite carries its version as a text of its own.
 _VERSION = re.compile(rb"\0([12]\.[0-9]{1,2}\.[0-9]{1,2}(?:-rc[0-9])?)\0")
-_TAKE = 'base64 "$0" && rm "$0"'
 _TRIES = 3  # of a run on a phone that is busy
 _PROGRAMS: dict[str, Program] = {}  # by sha256; the same on every phone
 
@@ -109,7 +107,7 @@ class Tool:
         for file in self.options.files:
             files[pathlib.Path(file).name] = file
         workspace.put(files)
-        workspace.adb.shell(["chmod", "755", workspace.path(_BINARY)])
+        workspace.make_executable(_BINARY)
 
     def program(self, workspace: Workspace) -> Program:
         """Returns which program it is: it is asked, once.
@@ -165,7 +163,7 @@ class Tool:
         details = None
         if profiled and contents:
             details = _profiled(report, contents)
-        elif extra and (data := _take(workspace, _DETAILS)) is not None:
+        elif extra and (data := workspace.take(_DETAILS)) is not None:
             details = result_file.delegations(data, source)
         return self._judge(program, report, source, details)
 
@@ -201,9 +199,8 @@ class Tool:
             )
             # What an unknown backend did is for `prove` to say.
             proof = self._judge(program, report, source)
-            if figures and (data := _take(workspace, _FIGURES)) is not None:
-                found = result_file.figures(data, source)
-                report = output.complete(report, found, source)
+            if figures and report.inference.median_us is None:
+                report = self._complete(workspace, report, source)
             try:
                 plausible.check(report, source, contents)
             except plausible.Busy:
@@ -257,6 +254,17 @@ class Tool:
             return ["--report_peak_memory_footprint=true"]
         return self.program(workspace).profiling()
 
+    def _complete(
+        self, workspace: Workspace, report: output.Report, source: str
+    ) -> output.Report:
+        """Adds what a program writes to its file of figures alone."""
+        data = workspace.take(_FIGURES)
+        if data is None:
+            return report
+        return output.complete(
+            report, result_file.figures(data, source), source
+        )
+
     def _judge(
         self,
         program: Program,
@@ -282,7 +290,11 @@ class Tool:
         """Runs one process, and reads what it prints."""
         folder = workspace.path("").rstrip("/")
         options = [*program.words(self.options), *self.options.flags]
+        # Where an NPU's libraries look for each other, and for their DSP's.
+        places = ("LD_LIBRARY_PATH", "ADSP_LIBRARY_PATH")
+        found = [f"{name}={folder}" for name in places]
         words = [
+            *(["env", *found] if self.options.files else []),
             *(["taskset", mask] if mask else []),
             workspace.path(_BINARY),
             f"--graph={workspace.path(model)}",
@@ -298,18 +310,6 @@ class Tool:
                 f"{done.returncode} on {workspace.adb.serial}: {done.tail}"
             )
         return output.parse(done.stdout, source, done.stderr)
-
-
-def _take(workspace: Workspace, name: str) -> bytes | None:
-    """Returns a file that the program wrote, and removes it there."""
-    words = ["sh", "-c", _TAKE, workspace.path(name)]
-    done = workspace.adb.shell(words, check=False)
-    if done.returncode:
-        return None
-    try:
-        return base64.b64decode(done.stdout, validate=False)
-    except ValueError:
-        return None
 
 
 def _profiled(

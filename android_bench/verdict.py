@@ -52,6 +52,7 @@ _MISSING = (
     ("nnapi", re.compile("^NNAPI acceleration is unsupported")),
     ("nnapi", re.compile("^Couldn't load NNAPI support library")),
     ("npu", re.compile("^NPU accelerator could not be loaded")),
+    ("npu", re.compile("^No usable Dispatch runtime found")),
     ("npu", re.compile("^You should provide the `DispatchLibraryDir`")),
     ("npu", re.compile("^Failed to (load|apply) compiler plugin")),
     ("ynnpack", re.compile("^YNNPACK CPU accelerator is disabled")),

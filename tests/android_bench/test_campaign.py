@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -268,6 +269,26 @@ def test_a_batch_in_which_the_phone_got_hot_is_run_again_when_it_is_cool(
     (runs,) = runs_of(campaign.measure(models[:1], rounds=3))
     assert [run.min_ms for run in runs] == [1.0] * 3
     assert runs_on(phone) == 1 + 4 + 4
+
+
+def test_a_batch_with_lowered_clocks_is_run_again_when_they_are_free(
+    campaign, phone, models, monkeypatch
+):
+    limit = (
+        phone.root / "sys/devices/system/cpu/cpu5/cpufreq/scaling_max_freq"
+    )
+
+    def throttle(number, model):
+        if number == 2:
+            limit.write_text("1100000\n")
+        elif number == 3:  # the reading that finds it so
+            threading.Timer(1.5, limit.write_text, ["2400000\n"]).start()
+
+    on_run(monkeypatch, throttle)
+    campaign.settings = Settings(Gates(wait_s=20, poll_s=0.1), batch=2)
+    (runs,) = runs_of(campaign.measure(models[:1], rounds=2))
+    assert [run.min_ms for run in runs] == [1.0] * 2
+    assert runs_on(phone) == 1 + 3 + 3
 
 
 def test_runs_wait_for_the_reading_after_them():

@@ -128,6 +128,7 @@ def test_the_second_program_of_the_same_name(
         "--use_npu=true", "--use_cpu=false", "--require_full_delegation=true",
         "--qualcomm_htp_performance_mode=burst",
         "--dispatch_library_path=/data/local/tmp/tfnas-",
+        "LD_LIBRARY_PATH=/data/local/tmp/tfnas-",
     ):
         assert word in command
     assert "--use_xnnpack" not in command

@@ -134,6 +134,7 @@ def test_a_flag_that_the_program_does_not_know(backend):
             "npu",
             "You should provide the `DispatchLibraryDir` option to use NPU.",
         ),
+        ("npu", "No usable Dispatch runtime found"),
         ("npu", "Failed to load compiler plugins: no such file"),
         (
             "ynnpack",
