@@ -65,13 +65,13 @@ def get_device(
     kind, _, serial = name.partition(":")
     options = options or Options(threads)
     if name == "host":
-        if options.backend not in _HOST_BACKENDS:
+        if options.delegate not in _HOST_BACKENDS:
             raise ConfigError(
                 f"Expected backend {' or '.join(_HOST_BACKENDS)} on this "
                 "machine; the others are for phones (--device=adb). "
-                f"Received: backend={options.backend!r}"
+                f"Received: backend={options.delegate!r}"
             )
-        return HostDevice(runtime, threads, options.backend == "xnnpack")
+        return HostDevice(runtime, threads, options.delegate == "xnnpack")
     if kind != "adb":
         raise ConfigError(
             "Expected device `host`, `adb` or `adb:SERIAL`. "
@@ -91,7 +91,7 @@ def get_device(
     if options.on_cpu:
         options = dataclasses.replace(options, allow_partial=True)
     # What all of these run whole; NPUs take integers.
-    dtype = "float32" if options.backend == "gpu" else "int8"
+    dtype = "float32" if options.delegate == "gpu" else "int8"
     return AdbDevice(
         serial or None,
         Tool(benchmark_binary, options),
