@@ -56,6 +56,7 @@ rm -rf "$0"
 """
 # Whether the watchdog of a folder lives; `guard` is its process.
 _WATCHED = """
+pause() { sleep 0.05 2>/dev/null || sleep 1; }
 watched() {
     guard=$(cat "$1/watchdog") || return
     case $(cat "/proc/$guard/cmdline") in *"$1"*) ;; *) return 1 ;; esac
@@ -73,7 +74,7 @@ watch() {{
     while ! watched "$0"; do
         tries=$((tries + 1))
         [ $tries -lt 200 ] || return
-        sleep 0.05 2>/dev/null || sleep 1
+        pause
     done
 }}
 """
@@ -105,7 +106,12 @@ cd "$0" && "$@"
 """
 _LEAVE = f"""
 {_WATCHED}
-watched "$0" && kill "$guard"
+tries=0
+watched "$0" && kill "$guard" && while [ -d "/proc/$guard" ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 20 ] || break
+    pause
+done
 {_END_ALL}
 rm -rf "$0" 2>/dev/null || rm -rf "$0"
 """

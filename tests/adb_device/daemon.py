@@ -30,7 +30,7 @@ def unshare():
     """Returns the words that start a program on a machine of its own."""
     # Who is not root can be the root of a namespace, where that is allowed.
     root = () if os.geteuid() == 0 else ("--map-root-user",)
-    return ["unshare", *root, *_APART]
+    return [shutil.which("unshare"), *root, *_APART]
 
 
 def missing():

@@ -149,7 +149,6 @@ def test_a_command_survives_a_connection_that_breaks(any_adb, any_phone):
     done = any_adb.shell(["sh", "-c", "sleep 0.5; echo slept"])
     assert done.stdout == "slept\n"
     assert sum("slept" in command for command in any_phone.commands) == 2
-    assert not any_phone.processes()
 
 
 def test_a_phone_may_vanish_for_a_while(any_adb, any_phone):
