@@ -33,14 +33,7 @@ def load_keras(path: PathLike) -> Any:
         ArtifactError: if the file is missing, damaged or of another kind.
         ConfigError: if Keras runs on another backend.
     """
-    path = pathlib.Path(path)
-    if path.suffix != ".keras":
-        raise ArtifactError(
-            f"{path}: expected a file that ends in .keras or .tflite. "
-            f"Received: suffix={path.suffix!r}"
-        )
-    if not path.is_file():
-        raise ArtifactError(f"{path}: there is no such file")
+    path = check_keras(path)
     keras_settings.check()
     import keras
 
@@ -52,6 +45,31 @@ def load_keras(path: PathLike) -> Any:
             f"{path}: not a readable Keras model (damaged or truncated?): "
             f"{error}"
         ) from error
+
+
+def check_keras(path: PathLike) -> pathlib.Path:
+    """Refuses what is no `.keras` file at the first look, without Keras.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ArtifactError: if the file is missing, damaged or of another kind.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".keras":
+        raise ArtifactError(
+            f"{path}: expected a file that ends in .keras or .tflite. "
+            f"Received: suffix={path.suffix!r}"
+        )
+    if not path.is_file():
+        raise ArtifactError(f"{path}: there is no such file")
+    if not zipfile.is_zipfile(path):
+        raise ArtifactError(
+            f"{path}: not a readable Keras model (damaged or truncated?): "
+            "it is no archive"
+        )
+    return path
 
 
 def save_model(model: Any, path: PathLike, feed: Feed | None = None) -> None:

@@ -70,6 +70,34 @@ def load_text(config: Any, name: str | None, model_path: str) -> "Text":
     )
 
 
+def check(config: Any, name: str | None) -> None:
+    """Refuses at once what `--config` and `--data` ask for in vain.
+
+    Args:
+        config: value of `--config`, or None.
+        name: value of `--data`, or None.
+
+    Raises:
+        ConfigError: if neither flag is given, or a field is wrong.
+        ArtifactError: if files that must be there are not.
+    """
+    from tfnas import data
+
+    data.check(_section(config, name))
+
+
+def _section(config: Any, name: str | None) -> dict[str, Any]:
+    if config is None and name is None:
+        raise ConfigError(
+            "Expected --data=NAME, or --config=CONFIG for its data section. "
+            "Received: neither"
+        )
+    section = dict(config.data) if config is not None else {}
+    if name is not None:
+        section["name"] = name
+    return section
+
+
 def define_feed() -> None:
     """Defines the flags of `given_feed`."""
     for flag, what in (("mean", "subtract from"), ("std", "divide then")):
@@ -195,12 +223,7 @@ def load(
     """
     from tfnas import data
 
-    if config is None and name is None:
-        raise ConfigError(
-            "Expected --data=NAME, or --config=CONFIG for its data section. "
-            "Received: neither"
-        )
-    section = dict(config.data) if config is not None else {}
+    section = _section(config, name)
     height, width, section["channels"] = shape
     known = feed.image_size if feed is not None else None
     if known is not None:
@@ -212,6 +235,4 @@ def load(
         section["image_size"] = known
     elif height is not None and width is not None:
         section["image_size"] = (height, width)
-    if name is not None:
-        section["name"] = name
     return data.load(section)

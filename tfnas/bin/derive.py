@@ -42,14 +42,16 @@ options.define_target()
 def main(argv: list[str]) -> None:
     """Derives and writes the network."""
     del argv
+    config = options.saved_config(_WORKDIR.value)
+    target = options.target(config)
+    if _SPACE.value is not None:
+        spaces.get(_SPACE.value)
     cli.load_tensorflow()
     from tfnas.cost.counting import count
     from tfnas.cost.objective import check_target
     from tfnas.derive import with_classes
     from tfnas.search import runner
 
-    config = options.saved_config(_WORKDIR.value)
-    target = options.target(config)
     search = runner.open_search(config, _WORKDIR.value)
     unit = "M multiply-adds" if config.lut.path is None else "ms"
     if target is None:

@@ -10,9 +10,12 @@ said. `--mean`, `--std` and `--labels` know better. Classes are matched by name.
 Of language models, on a text (`--data=ptb:DIR`), it measures the perplexity.
 """
 
+from typing import Any
+
 from absl import flags
 
 from tfnas import cli
+from tfnas.bin import checks
 from tfnas.bin import configs
 from tfnas.bin import datasets
 from tfnas.errors import ConfigError
@@ -31,13 +34,16 @@ _CONFIG = configs.define_config(required=False)
 def main(argv: list[str]) -> None:
     """Prints a table with the accuracy of every model."""
     del argv
+    given = datasets.given_feed()
+    checks.models(_MODEL.value)
+    datasets.check(_CONFIG.value, _DATA.value)
     cli.load_tensorflow()
     from tfnas import export
 
     if datasets.asks_for_text(_CONFIG.value, _DATA.value):
         _print_table(_perplexities())
         return
-    given, sets = datasets.given_feed(), {}
+    sets: dict[Any, Any] = {}
     rows: list[tuple[str, ...]] = [("model", "accuracy", "images")]
     for path in _MODEL.value:
         model = export.load_classifier(path, apart=True)

@@ -29,6 +29,7 @@ from absl import flags
 
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import model_files
 from tfnas import seeds
 from tfnas.arch import Arch
 from tfnas.bin import configs
@@ -141,6 +142,7 @@ def main(argv: list[str]) -> None:
     """Writes the file and its report, and prints what became of it."""
     del argv
     _check_flags()
+    _check_inputs()
     cli.load_tensorflow()
     from tfnas import export
 
@@ -227,6 +229,17 @@ def _check_flags() -> None:
         )
 
 
+def _check_inputs() -> None:
+    """Refuses files that are not what they should be, at the first look."""
+    datasets.given_feed()
+    if _MODEL.value is not None:
+        model_files.check_keras(_MODEL.value)
+    if _ARCH.value is not None:
+        Arch.load(_ARCH.value)
+    if _has_data():
+        datasets.check(_CONFIG.value, _DATA.value)
+
+
 def _report_path() -> pathlib.Path:
     output = pathlib.Path(_OUTPUT.value)
     return pathlib.Path(_REPORT.value or output.with_suffix(".report.json"))
@@ -290,8 +303,6 @@ def _read_model() -> tuple[Any, Arch | None]:
 
 def _feed_beside() -> Feed:
     """Returns what the model's file says of how it wants to be fed."""
-    from tfnas import model_files
-
     return Feed() if _MODEL.value is None else model_files.read_feed(
         _MODEL.value
     )

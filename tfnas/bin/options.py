@@ -130,7 +130,7 @@ def saved_config(workdir: str) -> config_dict.ConfigDict:
         ArtifactError: when the workdir has none.
     """
     value: dict[str, Any] = artifacts.read_json(f"{workdir}/config.json")
-    if "search" not in value:
+    if not {"search", "lut", "space"} <= set(value):
         raise ConfigError(
             "`workdir` must be that of a search. "
             f"Received: {workdir} with {sorted(value)}"

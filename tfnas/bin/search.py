@@ -10,6 +10,7 @@ was killed goes on when the same command is given again.
 from absl import flags
 
 from tfnas import cli
+from tfnas.bin import checks
 from tfnas.bin import configs
 from tfnas.bin import options
 
@@ -37,10 +38,11 @@ _SCORES = {
 def main(argv: list[str]) -> None:
     """Runs the search and prints what it found."""
     del argv
+    config = options.merge(_CONFIG.value)
+    checks.search(config, _WORKDIR.value)
     cli.load_tensorflow()
     from tfnas import search
 
-    config = options.merge(_CONFIG.value)
     result = search.run_search(config, _WORKDIR.value)
     unit = result.header["unit"]
     print(f"{'network':14}{'role':10}{unit:>10}{'accuracy':>10}")

@@ -19,6 +19,7 @@ from absl import flags
 from tfnas import cli
 from tfnas.arch import Arch
 from tfnas.bin import archs
+from tfnas.bin import checks
 from tfnas.bin import configs
 from tfnas.bin import options
 from tfnas.errors import ConfigError
@@ -36,6 +37,11 @@ options.define_overrides()
 def main(argv: list[str]) -> None:
     """Trains the network and writes the model."""
     del argv
+    config = options.merge(_CONFIG.value)
+    arch = archs.get(_ARCH.value)
+    checks.training(config)
+    if _INIT_FROM.value:
+        options.saved_config(_INIT_FROM.value)
     cli.load_tensorflow()
     from tfnas import data
     from tfnas import export
@@ -43,9 +49,7 @@ def main(argv: list[str]) -> None:
     from tfnas.train import distribute
     from tfnas.train import retrain
 
-    config = options.merge(_CONFIG.value)
     strategy = distribute.strategy(config.strategy)  # before any tensor
-    arch = archs.get(_ARCH.value)
     if is_language_model(arch):
         _train_language(arch, config)
         return

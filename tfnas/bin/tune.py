@@ -32,6 +32,7 @@ from tfnas import artifacts
 from tfnas import cli
 from tfnas import seeds
 from tfnas.bin import archs
+from tfnas.bin import checks
 from tfnas.bin import configs
 from tfnas.bin import limits
 from tfnas.bin import options
@@ -75,6 +76,9 @@ def main(argv: list[str]) -> None:
     if not role and _WORKERS.value > 1:
         _run_workers(_WORKERS.value)
         return
+    checks.training(config)
+    for text in _ARCHS.value:
+        archs.get(text)
     if _PARENT in os.environ:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     cli.load_tensorflow()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tfnas.cost.dense_costs import DenseCosts
+from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
 
 
@@ -45,6 +47,28 @@ def check_target(
         raise InfeasibleBudget(
             f"the target must lie in the reachable range {low:.4g}.."
             f"{high:.4g} {unit}. Received: {target:.4g} {unit}"
+        )
+
+
+def check_unit(config: Any) -> None:
+    """Refuses a target that is not in the unit of the search.
+
+    Args:
+        config: The whole config; with `lut.path` costs are latencies, else
+            multiply-adds.
+
+    Raises:
+        ConfigError: naming the target.
+    """
+    if config.lut.path is None and config.target_ms is not None:
+        raise ConfigError(
+            "`target_ms` needs a latency table, `lut.path`; without one "
+            f"`target_madds` is aimed at. Received: {config.target_ms} ms"
+        )
+    if config.lut.path is not None and config.target_madds is not None:
+        raise ConfigError(
+            "`target_madds` is for searches without a latency table. "
+            f"Received: {config.target_madds:g}, lut.path={config.lut.path}"
         )
 
 
