@@ -11,6 +11,7 @@ from tfnas import artifacts
 from tfnas import locks
 from tfnas import seeds
 from tfnas.cost.lut import LatencyTable
+from tfnas.cost.objective import check_unit
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.search import autoshrink as _autoshrink
@@ -59,7 +60,7 @@ def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:
             outside it.
     """
     seeds.check(config.seed, "config.seed")
-    _check_unit(config)
+    check_unit(config)
     strategy = distribute.strategy(config.strategy)
     run_state.start(config.seed)
     table = None
@@ -69,19 +70,6 @@ def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:
     loop = Loop(strategy, config.seed, progress)
     build = SEARCHES.get(config.algorithm)
     return build(Setting(config, loop, table)), loop
-
-
-def _check_unit(config: Any) -> None:
-    if config.lut.path is None and config.target_ms is not None:
-        raise ConfigError(
-            "`target_ms` needs a latency table, `lut.path`; without one "
-            f"`target_madds` is aimed at. Received: {config.target_ms} ms"
-        )
-    if config.lut.path is not None and config.target_madds is not None:
-        raise ConfigError(
-            "`target_madds` is for searches without a latency table. "
-            f"Received: {config.target_madds:g}, lut.path={config.lut.path}"
-        )
 
 
 def _inputs(config: Any) -> dict[str, Any]:
