@@ -1,11 +1,13 @@
 """How every program of tfnas starts and ends.
 
 absl parses the flags; the exit codes are ours: 0 done (also help), 1 failed,
-2 bad usage or bad input, 130 or 143 ended by Ctrl-C or SIGTERM.
+2 bad usage or bad input, 130 or 143 ended by Ctrl-C or SIGTERM, 141 when
+nobody reads on.
 """
 
 import contextlib
 import os
+import select
 import shlex
 import sys
 import types
@@ -18,10 +20,14 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from tfnas import __version__
 from tfnas import keras_settings
 from tfnas import stopping
 from tfnas.errors import TfnasError
 from tfnas.errors import printable
+
+flags.DEFINE_bool("version", False, "Print the version and do nothing.")
+_UNREAD = 141  # as a program that SIGPIPE ends
 
 
 def run(main: Callable[[list[str]], None], *, words: bool = False) -> NoReturn:
@@ -44,11 +50,14 @@ def run(main: Callable[[list[str]], None], *, words: bool = False) -> NoReturn:
                 )
             with stopping.handled():
                 main(argv)
+            _flush()
         except (app.UsageError, flags.Error) as error:
             _fail(str(error), 2)
         except TfnasError as error:
             _fail(str(error), error.exit_code)
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and _is_unread():
+                _leave_unread()
             _fail(str(error), 1)
         except KeyboardInterrupt as error:
             print(f"{error}. To go on:\n  {_command()}", file=sys.stderr)
@@ -66,10 +75,17 @@ def run(main: Callable[[list[str]], None], *, words: bool = False) -> NoReturn:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
+    if "--version" in argv[1:]:  # whatever flags are required
+        print(f"{os.path.basename(argv[0])} {__version__}")
+        _flush()
+        raise SystemExit(0)
     try:
         return flags.FLAGS(argv)
     except SystemExit:  # absl ends --help with 1
+        _flush()
         raise SystemExit(0) from None
+    except BrokenPipeError:  # in the middle of a long help
+        _leave_unread()
     except (flags.Error, TfnasError) as error:
         _fail(f"{error}\nTry --helpshort.", 2)
 
@@ -78,7 +94,9 @@ def _show_help_of(module: types.ModuleType) -> None:
     # absl describes `__main__`, which is a generated script when a program
     # is started by its installed name.
     sys.modules["__main__"].__doc__ = module.__doc__
-    for flag in flags.FLAGS.get_key_flags_for_module(module):
+    for flag in [
+        *flags.FLAGS.get_key_flags_for_module(module), flags.FLAGS["version"]
+    ]:
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
 
 
@@ -89,6 +107,27 @@ def _command() -> str:
     if spec is not None and sys.argv[0].endswith(".py"):
         program = [sys.executable, "-m", spec.name]
     return shlex.join([*program, *sys.argv[1:]])
+
+
+def _flush() -> None:
+    """Writes what was printed, or leaves quietly where nobody reads it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_unread()
+
+
+def _is_unread() -> bool:
+    """Says whether the reader of the output has gone, as `head` does."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in watch.poll(0))
+
+
+def _leave_unread() -> NoReturn:
+    # What is still to be written at the end goes nowhere.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(_UNREAD)
 
 
 def _fail(message: str, code: int) -> NoReturn:
