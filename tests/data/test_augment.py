@@ -9,6 +9,7 @@ from PIL import Image
 from PIL import ImageEnhance
 
 from tfnas.data import augment
+from tfnas.data import augment_words
 from tfnas.errors import ConfigError
 
 
@@ -23,7 +24,7 @@ def _finish(images, draws, words):
     out = augment.finish(
         tf.constant(images),
         tf.constant(draws),
-        augment.parse(words),
+        augment_words.parse(words),
         mean=(0.0,) * 3,
         std=(1.0,) * 3,
     )
@@ -36,12 +37,13 @@ def _random_images(count, size):
 
 
 def test_parse_knows_words_and_refuses_others():
-    assert augment.parse("none") == frozenset()
-    assert augment.parse("pad_crop+flip") == {"pad_crop", "flip"}
+    assert augment_words.parse("none") == frozenset()
+    assert {*augment._BOXES, "pad_crop"} == set(augment_words.CROPS)
+    assert augment_words.parse("pad_crop+flip") == {"pad_crop", "flip"}
     wrong = ("", "flipp", "flip,jitter", "pad_crop+resized_crop")
     for text in (*wrong, "large_crop+random_crop"):
         with pytest.raises(ConfigError, match="Received: augment="):
-            augment.parse(text)
+            augment_words.parse(text)
 
 
 def test_flip_mirrors_half_of_the_images(draws):
@@ -99,7 +101,7 @@ def _crops_of_places(draws, word, height, width, size):
     where = np.zeros((height, width, 3), np.uint8)
     where[..., 0] = np.arange(height)[:, None]
     where[..., 1] = np.arange(width)
-    words, image = augment.parse(word), tf.constant(where)
+    words, image = augment_words.parse(word), tf.constant(where)
     rows = tf.data.Dataset.from_tensor_slices(draws)
     crops = rows.map(lambda row: augment.cut(image, row, words, (size,) * 2))
     out = np.stack(list(crops.as_numpy_iterator()))
@@ -154,7 +156,7 @@ def test_resized_crop_that_never_fits_takes_a_square():
     row = np.full(augment.DRAWS, 0.999999, np.float32)
     strip = np.zeros((10, 100, 3), np.uint8)
     strip[:, 90:] = 255
-    words = augment.parse("resized_crop")
+    words = augment_words.parse("resized_crop")
     out = augment.cut(tf.constant(strip), tf.constant(row), words, (32, 32))
     assert np.all(out.numpy() == 255)
 
@@ -205,8 +207,8 @@ def test_erasing_puts_noise_into_a_rectangle_of_half_of_the_images(draws):
 
 def test_later_words_leave_what_the_others_do_as_it_was():
     seeds = ([1, 2, 1], [1, 2, 2])
-    base = augment.draw(9, augment.parse("resized_crop+flip"), seeds)
-    more = augment.draw(9, augment.parse("resized_crop+flip+hue"), seeds)
+    base = augment.draw(9, augment_words.parse("resized_crop+flip"), seeds)
+    more = augment.draw(9, augment_words.parse("resized_crop+flip+hue"), seeds)
     assert np.array_equal(base, more[:, : base.shape[1]])
     assert base.shape[1] < more.shape[1] == augment.DRAWS
-    assert augment.draw(9, augment.parse("none"), seeds).shape == (9, 0)
+    assert augment.draw(9, augment_words.parse("none"), seeds).shape == (9, 0)

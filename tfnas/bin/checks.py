@@ -18,10 +18,12 @@ from tfnas import model_files
 from tfnas import spaces
 from tfnas.cost.lut import LatencyTable
 from tfnas.cost.objective import check_unit
+from tfnas.data import augment_words
 from tfnas.data import fields
 from tfnas.data.text import is_text
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.spaces import dense
 from tfnas.train import recipe
 
 # The names of `tfnas.search.base.SEARCHES`, which fills itself with TensorFlow.
@@ -64,7 +66,7 @@ def settings(config: Any, workdir: str) -> None:
             f"`algorithm` must be one of {', '.join(ALGORITHMS)}. "
             f"Received: algorithm={config.algorithm!r}"
         )
-    _at_least_one(config)
+    _search_fields(config.search)
     if config.data.name != _NO_DATA:
         data.check(config.data)
     space = _space(config)
@@ -76,6 +78,8 @@ def settings(config: Any, workdir: str) -> None:
         table.require_config(config.lut)
         if space is not None:
             table.require_space(space)
+    if config.algorithm == "densenas":
+        dense.require(spaces.get(config.space))
     own_workdir(workdir, config)
 
 
@@ -101,6 +105,7 @@ def training(config: Any) -> None:
     """
     data.check(config.data)
     recipe.check(config.train)
+    augment_words.parse(config.train.get("augment") or "none")
 
 
 def models(paths: Iterable[str]) -> None:
@@ -118,14 +123,20 @@ def models(paths: Iterable[str]) -> None:
             model_files.check_keras(path)
 
 
-def _at_least_one(config: Any) -> None:
+def _search_fields(section: Any) -> None:
     for name in ("batch_size", "queries"):
-        value = config.search.get(name)
+        value = section.get(name)
         if value is not None and value < 1:
             raise ConfigError(
                 f"`search.{name}` must be at least 1. Received: "
                 f"search.{name}={value}"
             )
+    augment_words.parse(section.get("augment") or "none")
+    if section.get("evaluator") == "table" and not section.get("table"):
+        raise ConfigError(
+            "the evaluator `table` needs the file of a table, `search.table`. "
+            f"Received: {section.get('table')!r}"
+        )
 
 
 def _space(config: Any) -> spaces.Space | None:

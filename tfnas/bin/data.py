@@ -95,6 +95,9 @@ def main(argv: list[str]) -> None:
                 f"Expected flags of {command}. Received: "
                 f"--{' --'.join(strays)}, for {other}"
             )
+    from tfnas import data
+
+    data.check({"name": _DATA.value, "split_list": _SPLIT_LIST.value})
     cli.load_tensorflow()
     if command == "split":
         _split()

@@ -26,6 +26,7 @@ from tfnas import cli
 from tfnas import locks
 from tfnas import spaces
 from tfnas.arch import Arch
+from tfnas.bin import checks
 from tfnas.bin import configs
 from tfnas.bin import options
 from tfnas.bin import tables
@@ -81,12 +82,13 @@ class Net:
 def main(argv: list[str]) -> None:
     """Runs the loop."""
     del argv
-    cli.load_tensorflow()
     config = options.merge(_CONFIG.value)
     check(config)
+    checks.settings(config, _WORKDIR.value)
+    checks.training(config)
+    _device(config)
+    cli.load_tensorflow()
     folder = pathlib.Path(_WORKDIR.value)
-    if (folder / "config.json").exists():
-        artifacts.claim_workdir(folder, config)
     with locks.workdir(folder):
         _run(config, folder)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfnas.data import augment_words
 from tfnas.data import blame
 from tfnas.data.images import Images
 from tfnas.data.split import split_by_class
@@ -72,7 +73,7 @@ class Split:
             batch_size: images in a batch (over all replicas).
             seed: not negative.
             epoch: not negative; every epoch has an order of its own.
-            augment: "none" or e.g. "pad_crop+flip"; see `augment.parse`.
+            augment: "none" or e.g. "pad_crop+flip"; see `augment_words.parse`.
             start: the first batch to give.
             shuffle: whether to shuffle; else the order is that of the set.
             drop_remainder: whether to leave out a last smaller batch.
@@ -90,7 +91,7 @@ class Split:
         from tfnas.data import augment as augmentation
         from tfnas.data import pipeline
 
-        words = augmentation.parse(augment)
+        words = augment_words.parse(augment)
         order = np.arange(len(self))
         if shuffle:
             rng = np.random.default_rng([seed, epoch, _ORDER])

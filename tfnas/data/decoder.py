@@ -40,7 +40,7 @@ def make(
     Args:
         split: says what the network sees.
         images: where they come from.
-        words: see `augment.parse`.
+        words: see `augment_words.parse`.
     """
     size, wanted = split.size, split.channels
     colours = max(wanted, 3)

@@ -31,7 +31,7 @@ def build(
         split: where the images come from.
         indices: of the images, in the order wanted.
         draws: a row of random numbers for each; see `augment`.
-        words: see `augment.parse`.
+        words: see `augment_words.parse`.
         batch_size: images in a batch.
         drop_remainder: whether a smaller last batch is left out.
 

@@ -18,6 +18,7 @@ from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
+from tfnas.errors import ConfigError
 from tfnas.spaces import net_config
 from tfnas.spaces.base import Space
 from tfnas.spaces.base import image_shape
@@ -339,6 +340,20 @@ class DenseSpace(Space):
         for block in range(spec.tail):
             for op in spec.stack_ops if spec.layers[block] else ():
                 yield self.stack(block, op), self.shape(block)
+
+
+def require(space: Space) -> DenseSpace:
+    """Returns a space that is a dense one.
+
+    Raises:
+        ConfigError: for a space of another kind.
+    """
+    if not isinstance(space, DenseSpace):
+        raise ConfigError(
+            "`densenas` searches dense spaces, such as densenas_mbv2. "
+            f"Received: space={space.name!r}"
+        )
+    return space
 
 
 def _chain(
