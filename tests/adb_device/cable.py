@@ -19,6 +19,7 @@ class Cable:
         drop_after_bytes: Breaks once, after so many bytes for the phone.
         drop_in: Breaks once, in a command with this text.
         away_s: How long it stays broken.
+        pause_s: How long each piece of data for the phone waits.
         commands: The commands that the phone's shell was given.
     """
 
@@ -27,6 +28,7 @@ class Cable:
         self.drop_after_bytes = None
         self.drop_in = None
         self.away_s = 0.0
+        self.pause_s = 0.0
         self.commands = []
         self._away = False
         self._ends = set()
@@ -104,6 +106,8 @@ class Cable:
                 header = await reader.readexactly(wire.HEADER.size)
                 command, _, _, length, _, _ = wire.HEADER.unpack(header)
                 payload = await reader.readexactly(length)
+                if command == wire.WRTE:
+                    await asyncio.sleep(self.pause_s)
                 writer.write(header + payload)
                 await writer.drain()
                 self._look(command, payload)

@@ -49,10 +49,12 @@ def test_files_go_there_and_back(space, tmp_path):
         assert space.take(name) is None
 
 
-def test_many_files_are_checked(space, tmp_path):
+def test_many_files_are_checked(space, any_phone, tmp_path):
     path = make_file(tmp_path, size_bytes=10)
     space.put({f"{i:016x}.tflite": path for i in range(120)})
     assert len(space.run(["ls"], 20).stdout.split()) >= 120
+    # What old phones take.
+    assert max(map(len, any_phone.commands)) < 4000
 
 
 def test_a_run_ends_what_an_earlier_one_left(space, any_phone):
@@ -75,8 +77,7 @@ with Workspace(
 ) as space:
     print("ready", flush=True)
     if moment == "push":
-        while True:
-            space.put({"big": big})
+        space.put({f"{i}": big for i in range(20)})
     elif moment == "run":
         space.run(["sh", "-c", "sleep 70 & sleep 60; echo"], 100)
     else:
@@ -89,7 +90,8 @@ with Workspace(
 def test_nothing_is_left_after_the_lease_of_a_killed_program(
     any_phone, tmp_path, moment
 ):
-    big = make_file(tmp_path, size_bytes=32 << 20)
+    big = make_file(tmp_path, size_bytes=1 << 20)
+    any_phone.pause_s = 0.02  # all files take longer than the lease
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, any_phone.serial, moment, str(big)],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
@@ -216,6 +218,29 @@ def test_a_phone_without_setsid_is_cleaned_too(
     any_phone.pull_the_cable()
     wait_until_clean(any_phone)
     assert any_phone.get("fixed") == "false"
+
+
+@pytest.mark.parametrize("has_setsid", [True, False])
+def test_a_shell_that_is_a_terminal_hangs_up_on_nobody_of_ours(
+    daemon_phone, monkeypatch, has_setsid
+):
+    # As on phones before Android 7, which have no other shell.
+    client = Adb._client
+
+    def in_a_terminal(self, words, timeout_s=None):
+        if words[0] == "shell":
+            words = ["shell", "-t", "-t", *words[1:]]
+        return client(self, words, timeout_s)
+
+    monkeypatch.setattr(Adb, "_client", in_a_terminal)
+    if not has_setsid:
+        without_setsid(monkeypatch)
+    adb = Adb(daemon_phone.serial, timeout_s=20, patience_s=20)
+    with Workspace(adb, 60) as space:
+        assert len(daemon_phone.processes()) == 2  # a watchdog and its nap
+        assert space.run(["printf", r"a\nb\n"], 20).stdout == "a\nb\n"
+        assert space.run(["sh", "-c", "exit 7"], 20).returncode == 7
+    wait_until_clean(daemon_phone)
 
 
 def test_a_phone_without_the_folder_for_programs_says_so(any_phone, any_adb):
