@@ -106,8 +106,13 @@ def _adb(args: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess:
         ) from error
     except subprocess.TimeoutExpired as error:
         raise TimedOut(
-            f"`adb {shlex.join(args)[:200]}` took more than {timeout_s:g} s"
+            f"`adb {_brief(shlex.join(args))}` took more than {timeout_s:g} s"
         ) from error
+
+
+def _brief(text: str) -> str:
+    """Returns a text as a part of one line."""
+    return " ".join(text.split())[:200]
 
 
 def attached(timeout_s: float = 30) -> list[Attached]:
@@ -123,8 +128,8 @@ def attached(timeout_s: float = 30) -> list[Attached]:
 def _devices(options: Sequence[str], timeout_s: float) -> str:
     done = _adb(["devices", *options], timeout_s)
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())
-        raise DeviceError(f"adb devices: {said[-400:]}")
+        said = _brief(done.stderr or done.stdout)
+        raise DeviceError(f"adb devices: {said}")
     return done.stdout
 
 
@@ -244,6 +249,7 @@ class Adb:
         words: Sequence[str],
         timeout_s: float | None = None,
         check: bool = True,
+        step: str | None = None,
     ) -> Completed:
         """Runs a command on the phone.
 
@@ -251,36 +257,46 @@ class Adb:
             words: The command and its arguments, which reach it as they are.
             timeout_s: How long it may take.
             check: Whether a non-zero exit code is an error.
+            step: What it does, for messages: `"removing a folder"`; the
+                command itself where nothing is said.
 
         Raises:
             DeviceError: when it fails, or the phone stays away.
             TimedOut: when it takes too long; it may still be running there.
         """
-        done = self._patiently(lambda: self._shell(words, timeout_s))
+        step = step or f"`{_brief(shlex.join(words))}`"
+        done = self._patiently(lambda: self._shell(words, timeout_s, step))
         if check and done.returncode:
             raise DeviceError(
-                f"{self.serial}: `{shlex.join(words)[:200]}` ended with "
-                f"{done.returncode}: {done.tail}"
+                f"{self.serial}: {step} ended with {done.returncode}: "
+                f"{' '.join(done.tail.split())}"
             )
         return done
 
     def _shell(
-        self, words: Sequence[str], timeout_s: float | None
+        self, words: Sequence[str], timeout_s: float | None, step: str
     ) -> Completed:
         command = f"{shlex.join(words)}\ncode=$?; echo; echo {_END}$code"
         if len(os.fsencode(command)) > _MAX_COMMAND_BYTES:
             raise DeviceError(
                 f"{self.serial}: expected a command of at most "
-                f"{_MAX_COMMAND_BYTES} bytes. Received: {command[:80]!r}..."
+                f"{_MAX_COMMAND_BYTES} bytes. Received: {step}"
             )
-        done = self._client(["shell", command], timeout_s)
+        try:
+            done = self._client(["shell", command], timeout_s)
+        except TimedOut as error:
+            limit_s = timeout_s or self.timeout_s
+            raise TimedOut(
+                f"{self.serial} took more than {limit_s:g} s for {step}"
+            ) from error
         output, end, code = done.stdout.replace("\r\n", "\n").rpartition(
             f"\n{_END}"
         )
         if not end or not code.strip().isdigit():
+            said = _brief(done.stderr.strip() or done.stdout[-200:])
             raise Disconnected(
-                f"{self.serial} went away during `{shlex.join(words)[:200]}`: "
-                f"{done.stderr.strip() or done.stdout[-200:]}"
+                f"{self.serial} went away during {step}"
+                + (said and f": {said}")
             )
         return Completed(int(code), output, done.stderr)
 
@@ -325,8 +341,11 @@ class Adb:
         for _ in range(self.retries):
             try:
                 return call()
-            except Disconnected:
-                self.wait()
+            except Disconnected as gone:
+                try:
+                    self.wait()
+                except DeviceError as error:
+                    raise type(error)(f"{error} ({gone})") from gone
         return call()
 
     def wait(self) -> None:

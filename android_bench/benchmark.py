@@ -72,7 +72,7 @@ class Tool:
             "tflite": {
                 "name": pathlib.Path(self.binary).name,
                 "sha256": self.sha256,
-                "version": self._version(),
+                "version": self.version,
             },
             "threads": self.options.threads,
             "delegate": self.options.asked,
@@ -89,7 +89,9 @@ class Tool:
             }
         return runtime
 
-    def _version(self) -> str:
+    @functools.cached_property
+    def version(self) -> str:
+        """The version of TensorFlow Lite in it, or `"unknown"`."""
         path = self.library or pathlib.Path(self.binary)
         found = set(_VERSION.findall(path.read_bytes()))
         return found.pop().decode() if len(found) == 1 else "unknown"

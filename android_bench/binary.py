@@ -1,9 +1,10 @@
-"""Whether a program can run on a phone at all, before it is copied there."""
+"""Whether a program fits a phone and a model, before it is copied there."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+import re
 import struct
 
 from android_bench.adb import Adb
@@ -70,3 +71,30 @@ def check_fits(path: str | os.PathLike, adb: Adb) -> None:
                 f"{path}: expected a program for {' or '.join(said)}, which "
                 f"{adb.serial} runs. Received: one for {wanted}"
             )
+
+
+def check_version(
+    path: str | os.PathLike, version: str, model: str, needed: str | None
+) -> None:
+    """Refuses a program that is too old for a model.
+
+    Args:
+        path: The program.
+        version: Its version, `"unknown"` where it does not carry one.
+        model: The model's file.
+        needed: The version that the model's converter says it needs.
+
+    Raises:
+        ArtifactError: when the program is older.
+    """
+    has, needs = _numbers(version), _numbers(needed)
+    if has and needs and has < needs:
+        raise ArtifactError(
+            f"{path}: expected TensorFlow Lite {needed} or later, which "
+            f"{model} needs. Received: {version}"
+        )
+
+
+def _numbers(version: str | None) -> tuple[int, ...]:
+    found = re.match(r"([0-9]+)\.([0-9]+)", version or "")
+    return tuple(map(int, found.groups())) if found else ()

@@ -24,6 +24,7 @@ from typing import TypeVar
 import tqdm
 
 from android_bench import answers
+from android_bench import binary
 from android_bench import device
 from android_bench import plausible
 from android_bench.adb import Adb
@@ -144,6 +145,12 @@ class Campaign:
                 on something else than was asked.
         """
         models = [Model(path, *read(path)) for path in paths]
+        for model in models:
+            if model.contents:
+                binary.check_version(
+                    self.tool.binary, self.tool.version, str(model.path),
+                    model.contents.runtime,
+                )
         progress = Progress(
             [model.digest for model in models], rounds, seed, journal,
             self.settings.max_slowdown,

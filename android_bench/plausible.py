@@ -41,10 +41,13 @@ class Contents:
     Args:
         operators: Number of its operators.
         weight_bytes: What it must read of its constants.
+        runtime: Version of TensorFlow Lite that knows all its operators, as
+            the converter wrote it; `None` where it did not.
     """
 
     operators: int
     weight_bytes: int
+    runtime: str | None = None
 
 
 def contents(data: bytes, source: str) -> Contents:
@@ -72,13 +75,21 @@ def contents(data: bytes, source: str) -> Contents:
             if i >= 0
         }
         size_bytes = sum(_size_bytes(model.buffers[i]) for i in read)
-        return Contents(len(graph.operators), size_bytes)
+        return Contents(len(graph.operators), size_bytes, _runtime(model))
     # A broken flatbuffer raises whatever its bytes lead to.
     except Exception as error:
         raise ArtifactError(
             f"{source}: expected a .tflite file. Received: one that cannot "
             f"be read ({type(error).__name__}: {error})"
         ) from error
+
+
+def _runtime(model: schema.ModelT) -> str | None:
+    for entry in model.metadata or ():
+        if entry.name == b"min_runtime_version":
+            data = bytes(model.buffers[entry.buffer].data)
+            return data.rstrip(b"\0").decode()
+    return None
 
 
 def _size_bytes(buffer: schema.BufferT) -> int:

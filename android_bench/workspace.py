@@ -178,7 +178,7 @@ class Workspace:
 
     def _enter(self) -> None:
         script = ["sh", "-c", _ENTER, self.folder, *self._watchdog]
-        done = self.adb.shell(script, check=False)
+        done = self.adb.shell(script, check=False, step="making a folder")
         if done.returncode:
             raise DeviceError(
                 f"{self.adb.serial}: expected to make a folder in {_PARENT}. "
@@ -209,7 +209,8 @@ class Workspace:
                 adb.shell(self._undo)
         finally:
             script = ["sh", "-c", _LEAVE, self.folder]
-            done = adb.shell(script, check=False)
+            step = f"removing {self.folder}"
+            done = adb.shell(script, check=False, step=step)
         if done.returncode:
             raise DeviceError(
                 f"{adb.serial}: {self.folder} is left there: {_line(done)}"
@@ -228,6 +229,8 @@ class Workspace:
         Raises:
             DeviceError: when the phone is full, or what arrived differs.
         """
+        if not files:
+            return
         self.run(["true"], self.adb.timeout_s)  # begins a lease
         with tempfile.TemporaryDirectory() as stage:
             for name, source in files.items():
@@ -251,7 +254,8 @@ class Workspace:
         for start in range(0, len(names), _NAMES_A_COMMAND):
             paths = [f"./{n}" for n in names[start : start + _NAMES_A_COMMAND]]
             script = ["sh", "-c", _DIGESTS, self.folder, *paths]
-            done = self.adb.shell(script, check=False)
+            step = "checking what arrived"
+            done = self.adb.shell(script, check=False, step=step)
             if done.returncode == _NO_PROGRAM:
                 raise DeviceError(
                     f"{self.adb.serial}: expected the program sha256sum or "
@@ -269,7 +273,8 @@ class Workspace:
                 storage is mounted so, or keeps no execute bit.
         """
         script = ["sh", "-c", _EXECUTABLE, self.folder, name]
-        done = self.adb.shell(script, check=False)
+        step = f"making {name} executable"
+        done = self.adb.shell(script, check=False, step=step)
         if done.returncode:
             raise DeviceError(
                 f"{self.adb.serial}: {self.path(name)} cannot be made "
@@ -303,21 +308,24 @@ class Workspace:
         """
         watchdog = self._watchdog
         script = [_RUN, self.folder, str(len(watchdog)), *watchdog, *words]
-        command = shlex.join(words)[:200]
-        try:
-            done = self.adb.shell(["sh", "-c", *script], timeout_s, check=False)
-        except DeviceError as error:
-            raise type(error)(f"{error} (it ran `{command}`)") from error
+        step = f"`{_words(shlex.join(words))[:200]}`"
+        done = self.adb.shell(
+            ["sh", "-c", *script], timeout_s, check=False, step=step
+        )
         if done.stdout.startswith(_REFUSED):
             raise DeviceError(
                 f"{self.adb.serial}: {_line(done).removeprefix(_REFUSED)} "
-                f"(it should run `{command}`)"
+                f"(it should run {step})"
             )
         return done
 
 
 def _line(done: Completed) -> str:
-    return " ".join(done.tail.split()) or f"exit code {done.returncode}"
+    return _words(done.tail) or f"exit code {done.returncode}"
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _md5(path: str | os.PathLike) -> str:

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+from android_bench import plausible
 from android_bench.binary import architecture
 from android_bench.binary import check_fits
+from android_bench.binary import check_version
 from tfnas.errors import ArtifactError
 
 
@@ -48,3 +50,24 @@ def test_it_must_be_one_that_the_phone_runs(fast_adb, tmp_path):
     check_fits(shutil.which("sh"), fast_adb)
     with pytest.raises(ArtifactError, match="program: .*one for riscv64"):
         check_fits(elf(tmp_path / "program", 243), fast_adb)
+
+
+def test_a_program_that_is_too_old_for_a_model_is_refused():
+    check_version("b", "2.17.0", "m.tflite", "2.3.0")
+    check_version("b", "unknown", "m.tflite", "2.3.0")
+    check_version("b", "2.3.0", "m.tflite", None)
+    with pytest.raises(ArtifactError, match="b: .* Lite 2.11.0 .* m.tflite"):
+        check_version("b", "2.3.0", "m.tflite", "2.11.0")
+
+
+def test_what_a_model_needs_is_what_its_converter_wrote(tmp_path):
+    import tensorflow as tf
+
+    doubled = tf.function(
+        lambda x: x + x, input_signature=[tf.TensorSpec([1, 4])]
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [doubled.get_concrete_function()]
+    )
+    needed = plausible.contents(converter.convert(), "m").runtime
+    assert needed.startswith(("1.", "2."))
