@@ -158,8 +158,11 @@ class Search(abc.ABC):
         target: Cost aimed at, in the unit of the search, or `None`.
         unit: Unit of its costs: `"ms"`, or `"madds_m"` for millions of
             multiply-adds.
+        goes_on_within: Whether a unit may be saved in its middle; see
+            `train.middle`.
     """
 
+    goes_on_within = False
     target: float | None = None
     unit: str = "madds_m"
 

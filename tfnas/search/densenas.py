@@ -22,7 +22,6 @@ from tfnas.cost.expected import log_penalty
 from tfnas.cost.expected import target_penalty
 from tfnas.cost.objective import check_target
 from tfnas.cost.objective import reachable
-from tfnas.errors import ConfigError
 from tfnas.search import dense_derive
 from tfnas.search.base import SEARCHES
 from tfnas.search.base import Found
@@ -30,6 +29,7 @@ from tfnas.search.base import Search
 from tfnas.search.baselines import scored_at_cost
 from tfnas.search.op_sampling import sample_ops
 from tfnas.search.setting import Setting
+from tfnas.spaces import dense
 from tfnas.spaces.dense import DenseSpace
 from tfnas.supernets.base import one_by_one
 from tfnas.supernets.dense import ArchParameters
@@ -67,6 +67,8 @@ class DenseNAS(Search):
         phases: What it does with the loop, by name: `"weights"`, `"arch"`,
             `"valid"` and `"score"`.
     """
+
+    goes_on_within = True
 
     def __init__(
         self, space: DenseSpace, costs: DenseCosts, splits: tuple[Any, Any],
@@ -412,12 +414,8 @@ def build(setting: Setting) -> DenseNAS:
         InfeasibleBudget: when the target cannot be reached.
         ConfigError: for a space of another kind.
     """
-    config, space, table = setting.config, setting.space, setting.table
-    if not isinstance(space, DenseSpace):
-        raise ConfigError(
-            "`densenas` searches dense spaces, such as densenas_mbv2. "
-            f"Received: space={config.space!r}"
-        )
+    config, table = setting.config, setting.table
+    space = dense.require(setting.space)
     regularised = config.search.cost.skip_reg
     if table is None:
         costs = DenseCosts.from_madds(space)

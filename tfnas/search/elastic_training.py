@@ -119,6 +119,8 @@ class ElasticTraining:
         ConfigError: for a schedule or a distillation that cannot be.
     """
 
+    goes_on_within = True
+
     def __init__(
         self, space: ElasticSpace, split: Any, loop: Loop, config: Any,
         seed: int,

@@ -42,6 +42,8 @@ class ProxylessNAS(Search):
         training: The supernet and its phases.
     """
 
+    goes_on_within = True
+
     def __init__(
         self, space: CandidateSpace, costs: ChainCosts,
         splits: tuple[Any, Any], loop: Loop, config: Any, seed: int,

@@ -32,7 +32,8 @@ _NAME = re.compile(r"epoch-(\d{5,})")  # a copy beside it is called otherwise
 _KEPT = 2
 
 
-def _bundle(variables: Mapping[str, Sequence[Any]]) -> tf.train.Checkpoint:
+def bundle(variables: Mapping[str, Sequence[Any]]) -> tf.train.Checkpoint:
+    """Returns what saves named groups of variables."""
     return tf.train.Checkpoint(
         **{name: list(group) for name, group in variables.items()}
     )
@@ -57,7 +58,7 @@ class Checkpoints:
         self.folder = pathlib.Path(folder)
         self.restored: pathlib.Path | None = None
         self._variables = {name: list(v) for name, v in variables.items()}
-        self._bundle = _bundle(variables)
+        self._bundle = bundle(variables)
 
     def saved(self) -> list[pathlib.Path]:
         """Returns the complete checkpoints, oldest first."""
@@ -90,7 +91,7 @@ class Checkpoints:
         try:
             self._write(temporary, epoch, state, log)
             if target.exists():  # damaged, or it would have been restored
-                _remove(target)
+                remove(target)
             os.replace(temporary, target)
         except tf.errors.OpError as error:
             raise OSError(f"{target}: {error.message}") from error
@@ -99,13 +100,13 @@ class Checkpoints:
         older = [p for p in self.saved() if _epoch(p) <= epoch]
         for old in self.saved():
             if old not in older[-_KEPT:]:
-                _remove(old)
+                remove(old)
         return target
 
     def _drop_halves(self) -> None:
         """Removes what killed processes left half written."""
         for half in self.folder.glob("epoch-*.tmp"):
-            _remove(half)
+            remove(half)
 
     def _write(
         self, folder: pathlib.Path, epoch: int, state: Mapping[str, Any],
@@ -218,7 +219,8 @@ def _epoch(path: pathlib.Path) -> int:
     return int(path.name.partition("-")[2])
 
 
-def _remove(path: pathlib.Path) -> None:
+def remove(path: pathlib.Path) -> None:
+    """Removes a folder, or what is in the place of one."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

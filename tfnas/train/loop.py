@@ -25,6 +25,7 @@ from tfnas.errors import ConfigError
 from tfnas.errors import Diverged
 from tfnas.errors import TfnasError
 from tfnas.supernets.base import Selected
+from tfnas.train.middle import Middle
 from tfnas.train.optimizers import Optimizer
 
 # Seconds between two states of the progress bar; a log file needs few.
@@ -99,6 +100,7 @@ class Loop:
 
     Attributes:
         steps: Steps done so far of each phase, by name.
+        middle: Told where the passes are, if somebody wants to know.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Loop:
     ):
         self.strategy, self.seed = strategy, seed
         self.steps: dict[str, int] = {}
+        self.middle: Middle | None = None
         self._functions: dict[str, Any] = {}
         self._progress = progress
         self._bar: tqdm.tqdm | None = None
@@ -157,17 +160,24 @@ class Loop:
             ArtifactError: naming an image that cannot be read.
             Diverged: when the loss is not finite.
         """
-        iterator = self._batches(phase, epoch)
         done = self.steps.setdefault(phase.name, 0)
-        totals = None
-        for i in range(self.num_steps(phase)):
+        trains = phase.optimizer is not None and enough is None
+        means, start, held = self._enter(trains)
+        if means is not None:
+            return means
+        iterator = self._batches(phase, epoch, start)
+        totals = held[0] if held else None
+        for i in range(start, self.num_steps(phase)):
             sums = self._take(phase, iterator, done + i)
             totals = _added(totals, sums)
             if (i + 1) % _LOOK_STEPS == 0:
                 _check_loss(phase, epoch, totals)
+            self._stepped(i + 1, [totals])
             if enough is not None and enough(_step_means(sums)):
                 break
-        return _means(phase, epoch, totals)
+        means = _means(phase, epoch, totals)
+        self._leave(means)
+        return means
 
     def alternate(
         self, turns: Sequence[tuple[Phase, int]], times: int
@@ -190,21 +200,43 @@ class Loop:
             ArtifactError: naming an image that cannot be read.
             Diverged: when a loss is not finite.
         """
+        means, start, totals = self._enter(trains=True)
+        if means is not None:
+            return means
+        totals = totals or [None for _ in turns]
         streams = [self._stream(phase) for phase, _ in turns]
-        totals: list[Any] = [None for _ in turns]
-        for _ in range(times):
-            for i, (phase, steps) in enumerate(turns):
-                for _ in range(steps):
-                    number = self.steps[phase.name]
-                    sums = self._take(phase, next(streams[i]), number)
-                    totals[i] = _added(totals[i], sums)
-                    if (number + 1) % _LOOK_STEPS == 0:
-                        epoch = number // self.num_steps(phase)
-                        _check_loss(phase, epoch, totals[i])
-        return [
+        turn = [i for i, (_, steps) in enumerate(turns) for _ in range(steps)]
+        for taken in range(start, len(turn) * times):
+            i = turn[taken % len(turn)]
+            phase, _ = turns[i]
+            iterator, number = next(streams[i]), self.steps[phase.name]
+            sums = self._take(phase, iterator, number)
+            totals[i] = _added(totals[i], sums)
+            if (number + 1) % _LOOK_STEPS == 0:
+                epoch = number // self.num_steps(phase)
+                _check_loss(phase, epoch, totals[i])
+            self._stepped(taken + 1, totals)
+        means = [
             _means(phase, self.steps[phase.name] // self.num_steps(phase), t)
             for (phase, _), t in zip(turns, totals, strict=True)
         ]
+        self._leave(means)
+        return means
+
+    def _enter(self, trains: bool) -> tuple[Any, int, list[Any]]:
+        if self.middle is None:
+            return None, 0, []
+        return self.middle.enter(self.steps, trains)
+
+    def _stepped(self, taken: int, totals: list[Any]) -> None:
+        """Notes where a pass is, which may be as far as it comes."""
+        if self.middle is not None:
+            self.middle.step(self.steps, taken, totals)
+        stopping.check()
+
+    def _leave(self, means: Any) -> None:
+        if self.middle is not None:
+            self.middle.leave(self.steps, means)
 
     def forget(self, name: str) -> None:
         """Drops the traced step function of a phase.
@@ -246,7 +278,6 @@ class Loop:
         if phase.optimizer is not None:
             self.steps[phase.name] += 1
         self.advance()
-        stopping.check()
         return sums
 
     def average(self, variables: Sequence[Any]) -> None:

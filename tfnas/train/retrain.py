@@ -60,6 +60,8 @@ class Retraining:
         ArtifactError: when the teacher's file is not readable.
     """
 
+    goes_on_within = True
+
     def __init__(
         self, arch: Arch, dataset: Dataset, loop: Loop, config: Any,
         weights: Sequence[Sequence[np.ndarray]] | None = None,

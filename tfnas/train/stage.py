@@ -23,6 +23,7 @@ from tfnas.train import checkpoint
 from tfnas.train import distribute
 from tfnas.train.checkpoint import Checkpoints
 from tfnas.train.loop import Loop
+from tfnas.train.middle import Middle
 
 _STATE_FIELDS: dict[str, Any] = {
     "units": int, "records": int, "time_s": (int, float), "inputs": dict,
@@ -31,7 +32,11 @@ _STATE_FIELDS: dict[str, Any] = {
 
 
 class Work(Protocol):
-    """Work in units that can be saved between any two of them."""
+    """Work in units that can be saved between any two of them.
+
+    One whose class says `goes_on_within = True` can also be saved inside of a
+    unit; `middle` says what that promises.
+    """
 
     @property
     def units(self) -> int:
@@ -82,8 +87,13 @@ class Stage:
         self._config = config and artifacts.config_digest(config)
         self._log = self.workdir / checkpoint.LOG
         self._records, self._seconds = 0, 0.0
-        self._checkpoints = Checkpoints(
-            self.workdir / "checkpoints", work.variables()
+        folder, variables = self.workdir / "checkpoints", work.variables()
+        self._checkpoints = Checkpoints(folder, variables)
+        # Devices that hold their own statistics agree at a pass's end only.
+        self._middle = Middle(
+            folder / "middle", variables,
+            getattr(work, "goes_on_within", False)
+            and loop.strategy.num_replicas_in_sync == 1,
         )
 
     def restore(self) -> int:
@@ -195,6 +205,8 @@ class Stage:
         folder = str(self.workdir / "tensorboard")
         writer = tf.summary.create_file_writer(folder)
         start = time.monotonic() - self._seconds
+        self._middle.load(_name_of(done))
+        self.loop.middle = self._middle
         try:
             for unit in range(done, self.work.units):
                 stopping.check()
@@ -204,13 +216,20 @@ class Stage:
                 self._save(unit + 1)
         except Diverged as error:
             raise self._diverged(error, unit) from error
+        except stopping.Stopped:
+            with contextlib.suppress(Diverged):
+                self._checkpoints.check_finite()
+                self._middle.save(_name_of(unit))
+            raise
         finally:
             writer.close()
             self.loop.close()
+            self.loop.middle = None
 
     def _diverged(self, error: Diverged, unit: int) -> Diverged:
         """Notes that it diverged; returns what to tell the user."""
         message = str(error)
+        self._middle.drop()
         try:
             self._checkpoints.check_finite()
         except Diverged as first:
@@ -286,6 +305,13 @@ class Stage:
             },
             self._log.read_bytes() if units else b"",
         )
+        self._middle.begin()
+        self._middle.drop()
+
+
+def _name_of(units: int) -> str:
+    """Returns the name of the checkpoint that a unit begins with."""
+    return f"epoch-{units:05d}"
 
 
 def _mend(log: pathlib.Path, saved: bytes, folder: pathlib.Path) -> None:
