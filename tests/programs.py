@@ -20,17 +20,20 @@ def run(module, *args):
 
 
 class Server:
-    """Programs of tfnas in processes that have TensorFlow from the start.
+    """Programs in processes that have TensorFlow from the start.
 
     Args:
         folder: where the programs run that are not told where, and where
             what they print is kept.
+        module: the only one that the processes have from the start, instead
+            of TensorFlow.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, module=None):
         self._folder = folder
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.program_server"],
+            [sys.executable, "-m", "tests.program_server"]
+            + ([] if module is None else [module]),
             cwd=ROOT,
             # As the programs set it before they import TensorFlow.
             env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"},
@@ -42,26 +45,36 @@ class Server:
         assert self._process.stdout.readline() == "ready\n"
 
     def __call__(self, name, *args, folder=None):
-        """Returns the exit code, the output and the errors of a program.
+        """Returns what became of a program.
 
         Args:
-            name: `search` is tfnas-search; a path is a script.
+            name: `search` is tfnas-search; a name with dots is a module, one
+                with slashes a script.
             *args: its words.
             folder: where it runs.
+
+        Returns:
+            `code`, `output`, `errors`, whether it has TensorFlow, and the
+            CPU time in `seconds`.
         """
-        output, errors = self._folder / "output", self._folder / "errors"
+        output, errors, facts = (
+            self._folder / name for name in ("output", "errors", "facts")
+        )
         job = {
-            "program": str(name),
+            "program": str(name) if "." in str(name) else f"tfnas.bin.{name}",
             "args": [str(arg) for arg in args],
             "folder": str(folder or self._folder),
             "output": str(output),
             "errors": str(errors),
+            "facts": str(facts),
         }
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         code = int(self._process.stdout.readline())
+        tensorflow, seconds = json.loads(facts.read_text())
         return types.SimpleNamespace(
-            code=code, output=output.read_text(), errors=errors.read_text()
+            code=code, output=output.read_text(), errors=errors.read_text(),
+            tensorflow=tensorflow, seconds=seconds,
         )
 
     def close(self):

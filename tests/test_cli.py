@@ -1,9 +1,12 @@
 """Programs end with 0 (done, help), 1 (failed) or 2 (bad usage or input)."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+import tfnas
 
 PROGRAM = '''
 """Greets, or fails in the way it is told to."""
@@ -16,7 +19,8 @@ from tfnas.errors import ArtifactError
 from tfnas.errors import RuntimeCrash
 
 _FAIL = flags.DEFINE_enum(
-    "fail", "no", ["no", "input", "usage", "disk", "crash", "bug"],
+    "fail", "no",
+    ["no", "input", "usage", "disk", "crash", "pipe", "bug"],
     "How to fail.",
 )
 
@@ -30,6 +34,8 @@ def main(argv):
         raise OSError(28, "No space left on device", "a.json")
     if _FAIL.value == "crash":
         raise RuntimeCrash("a.tflite: the runtime crashed with SIGSEGV")
+    if _FAIL.value == "pipe":
+        raise BrokenPipeError(32, "Broken pipe")
     if _FAIL.value == "bug":
         raise ZeroDivisionError
     print("hello", argv[1:])
@@ -101,6 +107,33 @@ def test_help_is_the_same_under_an_installed_name(run_program, tmp_path):
     assert done.returncode == 0
     assert "Greets, or fails" in done.stdout
     assert "How to fail." in done.stdout
+
+
+def test_version_needs_no_flag(run_program):
+    done = run_program("--version")
+    assert done.returncode == 0
+    assert done.stdout == f"program.py {tfnas.__version__}\n"
+
+
+@pytest.mark.parametrize("args", [["a"], ["a"] * 20_000, ["--helpfull"]])
+def test_a_reader_that_leaves_ends_it_quietly(run_program, tmp_path, args):
+    run_program(words=True)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "program.py", *args],
+        stdout=writer, stderr=subprocess.PIPE, text=True,
+    )
+    os.close(writer)
+    # absl itself is content where nobody reads the help.
+    assert done.returncode == 141 or "--helpfull" in args
+    assert done.stderr == ""
+
+
+def test_other_broken_pipes_are_said(run_program):
+    done = run_program("--fail=pipe")
+    assert done.returncode == 1
+    assert done.stderr == "error: [Errno 32] Broken pipe\n"
 
 
 def test_words_reach_a_program_that_takes_them(run_program):
