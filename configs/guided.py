@@ -7,7 +7,7 @@ mobile networks it finds in 32 queries what random search does not in 128
 (benchmarks/README.md).
 
 Command, with a table of your device and CIFAR-10, at 2 ms (+-2.5 %):
-    tfnas-lut --space=mobilenetv3@32 --output=table.json
+    tfnas-lut --space=mobilenetv3@32 --lut=table.json
     tfnas-search --config=configs/guided.py --workdir=runs/guided \\
         --lut=table.json --target_ms=2
 or, without a table, at 6M multiply-adds:
@@ -19,21 +19,22 @@ its predictor or its table, into a guided search.
 Expected: a network of that cost, and random ones as often trained beside it.
 Time: 64 trainings of 10 epochs.
 
-Variant `local` (digits of 16 px, 1.5M multiply-adds):
+Variant `local` (digits of 16 px, the space of NAS-Bench-Macro, 6M):
     tfnas-search --config=configs/guided.py:local --workdir=runs/guided
 Expected: a network and random ones beside it. Time: under 5 minutes on 2 CPU
 cores.
 """
 
 from ml_collections import config_dict
+from tfnas.configs import _images
 
 from tfnas.errors import ConfigError
-from tfnas.configs import _images
 
 _RECIPE = {
     "batch_size": 128, "lr": 0.1, "min_lr": 0.0, "momentum": 0.9,
     "nesterov": True, "weight_decay": 1e-4, "warmup_epochs": 1,
-    "test_every": 10, "augment": "pad_crop+flip",
+    "test_every": 10, "augment": "pad_crop+flip", "label_smoothing": 0.0,
+    "dropout": 0.0,
 }
 
 
@@ -110,7 +111,8 @@ def _search() -> config_dict.ConfigDict:
 
 
 def _make_local(config: config_dict.ConfigDict) -> None:
-    config.target_madds = 1.5e6
+    config.space = "nasbench_macro"
+    config.target_madds = 6e6
     config.data.name = "digits"
     config.data.image_size = 16
     config.search.queries = 8

@@ -5,7 +5,7 @@ codes and CIFAR-10 accuracies) as `TrainedTable` reads it, 60M multiply-adds:
     tfnas-search --config=configs/guided_table.py --workdir=runs/guided \\
         --config.search.table=nasbench_macro.npz
 or with latencies of your device:
-    tfnas-lut --space=nasbench_macro --output=table.json
+    tfnas-lut --space=nasbench_macro --lut=table.json
     tfnas-search --config=configs/guided_table.py --workdir=runs/guided \\
         --config.search.table=nasbench_macro.npz --lut=table.json \\
         --config.target_madds=None --target_ms=1.5
@@ -20,8 +20,8 @@ Expected: 64.5 % after its short trainings, the best there is at 300M.
 """
 
 from ml_collections import config_dict
-
 from tfnas.configs import guided
+
 from tfnas.errors import ConfigError
 
 

@@ -15,7 +15,6 @@ from tfnas.errors import InfeasibleBudget
 from tfnas.search import ase_nas
 from tfnas.search.ase_nas import ASENAS
 from tfnas.search.ase_nas import Options
-from tfnas.search.ase_nas import apply_edits
 from tfnas.search.base import SearchResult
 from tfnas.search.controller import Controller
 from tfnas.search.controller import PolicyOptions
@@ -87,7 +86,7 @@ def test_edits_leave_the_centre_alone_and_go_no_further_than_their_number():
         edits = tuple(
             (int(rng.integers(6)), int(rng.integers(5))) for _ in range(4)
         )
-        edited = apply_edits(SPACE, codes, edits)
+        edited = SPACE.edited(codes, edits)
         assert codes == before
         assert sum(a != b for a, b in zip(codes, edited, strict=True)) <= 4
         assert all(edited[i] == o for i, o in dict(edits).items())

@@ -19,7 +19,6 @@ from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.search.base import SearchResult
 from tfnas.search.controller import Controller
-from tfnas.search.controller import Edits
 from tfnas.search.controller import PolicyOptions
 from tfnas.search.limit import Limit
 from tfnas.search.query import Query
@@ -102,20 +101,6 @@ class _Proposal:
     features: np.ndarray
 
 
-def apply_edits(space: CodedSpace, codes: Codes, edits: Edits) -> Codes:
-    """Returns the canonical codes after edits; `codes` stays as it is.
-
-    Args:
-        space: The space.
-        codes: Codes of a network.
-        edits: `(position, code)` pairs, applied in order.
-    """
-    edited = list(codes)
-    for position, code in edits:
-        edited[position] = code
-    return space.canonical(edited)
-
-
 class ASENAS(Strategy):
     """The strategy (section 6).
 
@@ -196,7 +181,7 @@ class ASENAS(Strategy):
 
     def _edit(self, features: np.ndarray, actions: np.ndarray) -> _Proposal:
         slot, edits = self.controller.read(actions)
-        codes = apply_edits(self.space, self.centres[slot].codes, edits)
+        codes = self.space.edited(self.centres[slot].codes, edits)
         return _Proposal(codes, slot, actions, features)
 
     def _is_repeat(self, codes: Codes) -> bool:

@@ -162,10 +162,17 @@ class Guided(Strategy):
         return codes, self._scores[codes]
 
     def ranked(self, asked: Sequence[Codes]) -> list[Codes]:
-        known, scores = [*self._scores], [*self._scores.values()]
-        means = self._model.forecast(known, scores, known[:1]).known
-        expected = dict(zip(known, means.tolist(), strict=True))
+        expected = dict(zip(asked, self.expected(asked), strict=True))
         return sorted(asked, key=lambda c: (-expected[c], -self._scores[c]))
+
+    def expected(self, codes: Sequence[Codes]) -> list[float]:
+        """Returns what is expected of networks, whether asked for or not.
+
+        Args:
+            codes: Canonical codes, at least one.
+        """
+        known, scores = [*self._scores], [*self._scores.values()]
+        return self._model.forecast(known, scores, codes).mean.tolist()
 
     def state(self) -> dict[str, Any]:
         return {"told": [[list(codes), score] for codes, score in self._told]}

@@ -8,6 +8,7 @@ import math
 import operator
 import re
 from collections.abc import Hashable
+from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,6 +86,18 @@ class CodedSpace(Space):
     def canonical(self, codes: Sequence[int]) -> Codes:
         """Returns the one form of all legal codes that make one network."""
         return tuple(codes)
+
+    def edited(self, codes: Codes, edits: Iterable[tuple[int, int]]) -> Codes:
+        """Returns the canonical codes after edits; `codes` stay as they are.
+
+        Args:
+            codes: Canonical codes.
+            edits: `(position, code)` pairs, applied in order.
+        """
+        changed = list(codes)
+        for position, code in edits:
+            changed[position] = code
+        return self.canonical(changed)
 
     def equivalence(self, codes: Sequence[int]) -> Hashable:
         """Returns a key that is equal for networks that compute the same."""

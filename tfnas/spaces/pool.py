@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 
@@ -50,8 +51,8 @@ class Pool(CodedSpace):
         self.alphabets, self.alphabet_of = space.alphabets, space.alphabet_of
         self.legal = space.legal
         self._members = sorted(set(map(tuple, map(space.canonical, members))))
-        self._rows = np.array(self._members)
-        self._known = frozenset(self._members)
+        self._rows = np.array(self._members, np.int16)
+        self._known = {codes: row for row, codes in enumerate(self._members)}
         self._nearest = functools.cache(self._find_nearest)
         self._near = functools.cache(self._find_near)
 
@@ -60,7 +61,7 @@ class Pool(CodedSpace):
         return list(self._members)
 
     def _distances(self, codes: Codes) -> np.ndarray:
-        return (self._rows != np.array(codes)).sum(1)
+        return (self._rows != np.array(codes, np.int16)).sum(1)
 
     def _find_nearest(self, codes: Codes) -> Codes:
         return self._members[int(self._distances(codes).argmin())]
@@ -77,6 +78,20 @@ class Pool(CodedSpace):
         """Returns the codes of the nearest network of the pool."""
         codes = self.space.canonical(codes)
         return codes if codes in self._known else self._nearest(codes)
+
+    def edited(self, codes: Codes, edits: Iterable[tuple[int, int]]) -> Codes:
+        """Returns the network nearest to what edits make, but itself.
+
+        A few edits seldom lead nearer to another network of the pool; they
+        say in which direction to go.
+        """
+        changed = list(codes)
+        for position, code in edits:
+            changed[position] = code
+        distances = self._distances(self.space.canonical(changed))
+        if len(distances) > 1:
+            distances[self._known[codes]] = self.length + 1
+        return self._members[int(distances.argmin())]
 
     def sample_codes(self, rng: np.random.Generator) -> Codes:
         """Draws a network; all of the pool are equally likely."""
