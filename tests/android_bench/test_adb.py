@@ -24,7 +24,7 @@ def test_exit_code_and_both_outputs_come_back(any_adb):
     script = ["sh", "-c", "echo out; echo err >&2; exit 7"]
     done = any_adb.shell(script, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
-    with pytest.raises(DeviceError, match="ended with 7: out\n"):
+    with pytest.raises(DeviceError, match="ended with 7: out err$"):
         any_adb.shell(script)
 
 

@@ -275,7 +275,9 @@ def test_a_phone_that_is_not_ready_names_itself(
     phone.state = state
     phone.pull_the_cable()
     impatient = Adb(phone.serial, patience_s=1)
-    with pytest.raises(DeviceError, match=f"^{phone.serial} is ") as told:
+    with pytest.raises(
+        DeviceError, match=f"^{phone.serial} is .*during making a folder"
+    ) as told:
         with Workspace(impatient):
             pass
     assert "\n" not in str(told.value)
