@@ -228,12 +228,17 @@ def read_text(path: PathLike, max_bytes: int = MAX_JSON_BYTES) -> str:
                 f"Received: size_bytes={size_bytes}"
             )
         return pathlib.Path(path).read_bytes().decode("utf-8")
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ArtifactError(
             f"{path}: byte {error.start} is not UTF-8 text"
         ) from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: PathLike, error: OSError | ValueError) -> ArtifactError:
+    """Returns the error of a file, or of a name that no file can have."""
+    return ArtifactError(f"{path}: {getattr(error, 'strerror', error)}")
 
 
 def read_json(
@@ -398,8 +403,8 @@ def sha256(path: PathLike) -> str:
         with open(path, "rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
     return digest.hexdigest()
 
 

@@ -62,19 +62,31 @@ def _held(path: pathlib.Path, what: pathlib.Path) -> Iterator[None]:
         os.path.realpath(path), _WAIT_S, is_singleton=True
     )
     made = [p for p in path.parents if not p.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with lock:
+        try:
+            _acquire(lock, path.parent)
+        except filelock.Timeout as error:
+            raise Locked(
+                f"{what}: {_owner(path)} works here; wait until it has ended. "
+                f"If it is gone for good: rm {shlex.quote(str(path))}"
+            ) from error
+        try:
             yield
-    except filelock.Timeout as error:
-        raise Locked(
-            f"{what}: {_owner(path)} works here; wait until it has ended. If "
-            f"it is gone for good: rm {shlex.quote(str(path))}"
-        ) from error
+        finally:
+            lock.release()
     finally:
         for folder in made:
             with contextlib.suppress(OSError):  # there is something in it
                 folder.rmdir()
+
+
+def _acquire(lock: filelock.BaseFileLock, folder: pathlib.Path) -> None:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Another process may remove the folder that it has made.
+        with contextlib.suppress(FileNotFoundError):
+            lock.acquire()
+            return
 
 
 def _owner(path: pathlib.Path) -> str:

@@ -119,7 +119,9 @@ def read_space(
         raise _fail(f"{source}: field `positions`", "a list", rows)
     blocks = _blocks_of(places)
     found = {
-        row.get("position"): row for row in rows if isinstance(row, dict)
+        row["position"]: row
+        for row in rows
+        if isinstance(row, dict) and isinstance(row.get("position"), int)
     }
     missing = [i for i in range(len(blocks)) if i not in found]
     if missing or len(rows) != len(blocks):
