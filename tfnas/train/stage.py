@@ -345,9 +345,12 @@ def write_result(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
 
     Args:
         path: The file.
-        value: What the stage has come to, with its "format".
+        value: What the stage has come to, with its "format". How settings
+            were changed after it had diverged is added.
     """
     path = pathlib.Path(path)
+    if changes := artifacts.changes(path.parent):
+        value = {**value, "changes": changes}
     if path.exists():
         try:
             found = artifacts.read_json(path, value["format"], sealed=True)
