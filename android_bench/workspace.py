@@ -107,7 +107,7 @@ cd "$0" && "$@"
 _LEAVE = f"""
 {_WATCHED}
 tries=0
-watched "$0" && kill "$guard" && while [ -d "/proc/$guard" ]; do
+watched "$0" && kill "$guard" && while watched "$0"; do
     tries=$((tries + 1))
     [ $tries -lt 20 ] || break
     pause
