@@ -41,9 +41,9 @@ _MAX_COMMAND_BYTES = 0xFFFF - len("shell,v2,TERM=xterm-256color,raw:") - 64
 _TIED = ("setpriv", "--pdeathsig", "KILL", "--")
 # What a client says when the phone itself, or a file here, is the reason.
 _FINAL = re.compile(
-    r"\bremote\b|No such file|cannot (stat|lstat|open|create|read|write)|"
-    r"Permission denied|No space left|Read-only file system|Is a directory|"
-    r"Not a directory|File too large|Disk quota"
+    r"\bremote (?!object)|cannot (stat|lstat|open|create|read|write)|"
+    r"does not exist|No such file|Permission denied|not permitted|No space|"
+    r"Read-only|[Nn]ot a directory|Is a directory|too (large|long)|quota"
 )
 _T = TypeVar("_T")
 

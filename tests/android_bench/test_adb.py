@@ -1,12 +1,18 @@
 """The real adb client and server, against a phone that misbehaves."""
 
 import os
+import shlex
+import shutil
+import subprocess
+import threading
 import time
 
 import pytest
 
 from android_bench import adb
 from android_bench.adb import Adb
+from android_bench.lock import lock
+from android_bench.workspace import Workspace
 from tfnas.errors import ConfigError
 from tfnas.errors import DeviceError
 
@@ -149,6 +155,49 @@ def test_a_command_survives_a_connection_that_breaks(any_adb, any_phone):
     done = any_adb.shell(["sh", "-c", "sleep 0.5; echo slept"])
     assert done.stdout == "slept\n"
     assert sum("slept" in command for command in any_phone.commands) == 2
+
+
+def test_a_command_survives_the_end_of_the_server(any_adb, any_phone):
+    def end():
+        while not any("slept" in x for x in any_phone.commands):
+            time.sleep(0.05)
+        subprocess.run(["adb", "kill-server"], capture_output=True)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    done = any_adb.shell(["sh", "-c", "sleep 0.7; echo slept"])
+    thread.join()
+    assert done.stdout == "slept\n"
+
+
+def test_a_serial_of_odd_characters_works_to_the_end(
+    any_phone, tmp_path, monkeypatch
+):
+    # No phone of the tests can have such a name: a client gives it one.
+    odd = f"{HOSTILE}{any_phone.serial}"
+    client = tmp_path / "client" / "adb"
+    client.parent.mkdir()
+    client.write_text(
+        f"""#!/bin/sh
+odd={shlex.quote(odd)}
+real={any_phone.serial}
+case $1 in
+devices) printf 'List of devices attached\n%s\tdevice\n' "$odd"; exit ;;
+-s) [ "$2" = "$odd" ] || exit 9; shift 2 ;;
+*) exit 9 ;;
+esac
+exec {shutil.which("adb")} -s "$real" "$@"
+"""
+    )
+    client.chmod(0o755)
+    monkeypatch.setenv("PATH", str(client.parent), prepend=":")
+    phone = Adb(adb.find(odd), timeout_s=20, patience_s=2)
+    with lock(odd), Workspace(phone) as space:
+        space.put({"file": client})
+        assert space.take("file") == client.read_bytes()
+        with pytest.raises(DeviceError, match="^a b'c.*ended with 3: said$"):
+            phone.shell(["sh", "-c", "echo said; exit 3"])
+    assert any_phone.left_behind == []
 
 
 def test_a_phone_may_vanish_for_a_while(any_adb, any_phone):

@@ -15,6 +15,7 @@ from tests.android_bench.test_adb import HOSTILE
 from tfnas.errors import DeviceError
 
 OTHER_USER = 65534
+SERIAL = f"S{os.getpid()}"  # locks are the whole machine's
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="needs root, to be another user"
 )
@@ -58,14 +59,14 @@ def program(action, user=None):
 
 
 def hold(say):
-    with lock("S1"):
+    with lock(SERIAL):
         say("held")
         time.sleep(60)
 
 
 def ask(say):
     try:
-        with lock("S1"):
+        with lock(SERIAL):
             say("free")
     except DeviceError as error:
         say(str(error))
@@ -74,11 +75,11 @@ def ask(say):
 def test_a_phone_is_one_programs_and_says_whose(way):
     me = pwd.getpwuid(os.geteuid()).pw_name
     whose = f"phone: process {os.getpid()} of user {me}"
-    with lock("S1"):
-        with pytest.raises(DeviceError, match=f"^S1: another.*{whose}"):
-            with lock("S1"):
+    with lock(SERIAL):
+        with pytest.raises(DeviceError, match=f"^{SERIAL}: another.*{whose}"):
+            with lock(SERIAL):
                 pass
-    with lock("S1"):
+    with lock(SERIAL):
         pass
 
 
@@ -86,9 +87,9 @@ def test_a_program_that_is_killed_leaves_the_phone_free(way):
     with program(hold) as (process, said):
         assert said == "held"
         with pytest.raises(DeviceError, match=f"process {process} of user"):
-            with lock("S1"):
+            with lock(SERIAL):
                 pass
-    with lock("S1"):
+    with lock(SERIAL):
         pass
 
 
@@ -98,15 +99,15 @@ def test_another_users_lock_says_whose_it_is_and_ends_with_its_program():
         assert said == "held"
         user = pwd.getpwuid(OTHER_USER).pw_name
         with pytest.raises(DeviceError, match=f"{process} of user {user}"):
-            with lock("S1"):
+            with lock(SERIAL):
                 pass
-    with lock("S1"):
+    with lock(SERIAL):
         pass
 
 
 @needs_root
 def test_a_program_of_another_user_sees_our_lock():
-    with lock("S1"), program(ask, OTHER_USER) as (_, said):
+    with lock(SERIAL), program(ask, OTHER_USER) as (_, said):
         assert f"process {os.getpid()} of user root" in said
     with program(ask, OTHER_USER) as (_, said):
         assert said == "free"
@@ -116,7 +117,7 @@ def test_a_program_of_another_user_sees_our_lock():
 def test_what_another_user_left_in_the_folder_blocks_nobody(tmp_path):
     # As an older program did it: a file, unreadable to others.
     tmp_path.chmod(0o1777)
-    stale = tmp_path / "tfnas-adb-S1.lock"
+    stale = tmp_path / f"tfnas-adb-{SERIAL}.lock"
     stale.touch(0o600)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(locks.tempfile, "tempdir", str(tmp_path))
@@ -125,16 +126,18 @@ def test_what_another_user_left_in_the_folder_blocks_nobody(tmp_path):
 
 
 def test_a_lock_that_was_asked_for_often_is_still_one(way):
-    with lock("S1"):
+    with lock(SERIAL):
         for _ in range(200):
             with pytest.raises(DeviceError, match="another program"):
-                with lock("S1"):
+                with lock(SERIAL):
                     pass
 
 
 def test_like_serials_are_other_phones(way):
-    with lock("a b"), lock("a_b"), lock(HOSTILE), lock("x" * 5000), lock("ä"):
-        pass
+    like = ["a b", "a_b", HOSTILE, "x" * 5000, "x" * 5001, "ä", "\udcff"]
+    with contextlib.ExitStack() as held:
+        for end in like:
+            held.enter_context(lock(SERIAL + end))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,7 @@ def test_like_serials_are_other_phones(way):
 def test_no_link_is_followed(monkeypatch, tmp_path, kind):
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(locks.tempfile, "tempdir", str(tmp_path))
-    with lock("S1"):
+    with lock(SERIAL):
         (path,) = tmp_path.iterdir()
     path.unlink()
     victim = tmp_path / "victim"
@@ -158,6 +161,6 @@ def test_no_link_is_followed(monkeypatch, tmp_path, kind):
     else:
         path.symlink_to(victim)
     with pytest.raises(DeviceError, match=f"{path}.*user"):
-        with lock("S1"):
+        with lock(SERIAL):
             pass
     assert not victim.exists() or victim.read_text() == "precious"
