@@ -5,6 +5,7 @@ import pytest
 
 from tests.search import toy_codes
 from tfnas.search.value_model import ValueModel
+from tfnas.search.value_model import WeakPredictor
 
 SPACE = toy_codes.plain()
 RNG = np.random.default_rng(5)
@@ -75,3 +76,43 @@ def test_a_network_may_be_told_twice():
     model = ValueModel(SPACE, [(0,) * 6, (0,) * 6, (1,) * 6], [0.2, 0.2, 0.8])
     mean, _ = model.forecast([(0,) * 6, (1,) * 6])
     assert mean[0] < 0 < mean[1]
+
+
+def test_weak_predictors_rank_candidates_in_any_order():
+    known, others = draw(40, 0), draw(200, 1)
+    model = WeakPredictor(SPACE)
+    scores = [score(c) for c in known]
+    found = model.forecast(known, scores, others)
+    assert rank_correlation(found.mean, [score(c) for c in others]) > 0.6
+    turned = model.forecast(known[::-1], scores[::-1], others[::-1])
+    np.testing.assert_allclose(turned.mean[::-1], found.mean, atol=1e-6)
+    np.testing.assert_allclose(
+        turned.deviation[::-1], found.deviation, atol=1e-6
+    )
+
+
+def test_weak_predictors_are_surer_of_what_they_have_seen():
+    known, others = draw(30, 0), draw(100, 1)
+    scores = [score(c) for c in known]
+    found = WeakPredictor(SPACE).forecast(known, scores, [*known, *others])
+    np.testing.assert_allclose(found.mean[:30], found.known, atol=1e-8)
+    assert found.deviation[:30].max() < np.median(found.deviation[30:])
+
+
+def test_weak_predictors_take_part_of_a_score_for_noise():
+    known = draw(60, 0)
+    noise = np.random.default_rng(0).normal(0, 2.0, len(known))
+    true = np.array([score(c) for c in known])
+    found = WeakPredictor(SPACE).forecast(known, true + noise, known[:1])
+    assert rank_correlation(found.known, true) > rank_correlation(
+        true + noise, true
+    )
+
+
+def test_a_feature_that_says_nothing_changes_nothing():
+    known, others = draw(20, 0), draw(30, 1)
+    scores = [score(c) for c in known]
+    plain = WeakPredictor(SPACE).forecast(known, scores, others)
+    constant = WeakPredictor(SPACE, lambda codes: (3.0,))
+    found = constant.forecast(known, scores, others)
+    np.testing.assert_allclose(found.mean, plain.mean)
