@@ -65,6 +65,39 @@ def test_rounding_renames_nothing_beyond_recognition(stranger):
     assert 0 < max(errors) < 0.1
 
 
+@functools.cache
+def _activations():
+    """A network in which activations stand alone, or come in steps."""
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input((12, 12, 3))
+    for name in ("silu", "hard_silu", "relu"):
+        x = L.Conv2D(8, 3, padding="same")(x)
+        x = L.Add()([x, L.Activation(name, name=name)(x)])
+    x = L.PReLU(
+        shared_axes=[1, 2], name="prelu",
+        alpha_initializer=keras.initializers.Constant(0.3),
+    )(x)
+    outputs = L.Dense(4)(L.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize("lower", ["none", "xnnpack"])
+def test_activations_are_compared_however_they_are_written(lower):
+    model = _activations()
+    images = np.random.default_rng(0).random((8, 12, 12, 3), np.float32)
+    blob = export.to_tflite(model, "int8", images, lower=lower)
+    float32 = export.to_tflite(model, lower=lower)
+    errors = compare_layers(model, blob, images, float32).errors
+    found = {
+        layer: error.relative_rmse
+        for error in errors
+        for layer in (error.layer, *error.fused)
+    }
+    names = {"silu", "hard_silu", "relu", "prelu"}
+    assert names <= set(found)
+    assert all(found[name] < 0.05 for name in names)  # of the right tensor
+
+
 def _spoil(layer):
     """Moves the kernel of a layer by a third of its size."""
     kernel = np.array(layer.kernel)

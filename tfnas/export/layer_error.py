@@ -167,7 +167,26 @@ def _match(
             for index, same in pairs:
                 if int(same) in proven:
                     found.setdefault(int(index), proven[int(same)])
+    for index, name in _named(file, set(proven.values())).items():
+        found.setdefault(index, name)
     return found
+
+
+def _named(file: FileTensors, proven: set[str]) -> dict[int, str]:
+    """Returns tensors by the first of their names, where the graph has it.
+
+    A lowered operator of several steps is named after what it stands for:
+    the last step by that name, or like all of them below it.
+    """
+    exact, below = {}, {}
+    for op in _operators(file):
+        for index in file.results(op):
+            head = file.name(index).partition(";")[0]
+            if f"{head}:0" in proven:
+                exact[f"{head}:0"] = index
+            elif (parent := f"{head.rpartition('/')[0]}:0") in proven:
+                below[parent] = index
+    return {index: name for name, index in {**below, **exact}.items()}
 
 
 def _operators(file: FileTensors) -> list[dict[str, Any]]:
