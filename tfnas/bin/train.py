@@ -41,6 +41,11 @@ def main(argv: list[str]) -> None:
     arch = archs.get(_ARCH.value)
     checks.training(config)
     if _INIT_FROM.value:
+        if is_language_model(arch):
+            raise ConfigError(
+                "a language model is trained from scratch. "
+                f"Received: --init_from={_INIT_FROM.value}"
+            )
         options.saved_config(_INIT_FROM.value)
     cli.load_tensorflow()
     from tfnas import data
@@ -80,11 +85,6 @@ def _train_language(arch: Arch, config: Any) -> None:
     from tfnas.train import language
     from tfnas.train import retrain
 
-    if _INIT_FROM.value:
-        raise ConfigError(
-            "a language model is trained from scratch. "
-            f"Received: --init_from={_INIT_FROM.value}"
-        )
     text = data.load_text(config.data)
     arch = language.fitted(arch, text, config.train.width)
     model, perplexity = language.train_language(
