@@ -39,10 +39,15 @@ def describe(model, *given):
         [np.asarray(o, np.float64).ravel()[:9].tolist() for o in outputs],
     ]
 
+settings = lambda: [
+    keras.config.image_data_format(), keras.config.floatx(),
+    keras.config.epsilon(), keras.config.dtype_policy().name,
+]
+before = settings()
 image = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
 space = tfnas.spaces.get("mobilenetv3@32")
 words = tfnas.spaces.get("autoshrink_rnn@32").sample(seed=0)
-print(json.dumps([
+networks = [
     describe(tfnas.build_model(space.sample(seed=0)), image),
     describe(
         tfnas.build_model(tfnas.spaces.get("nasbench201").sample(seed=3)),
@@ -58,7 +63,9 @@ print(json.dumps([
         recurrent_model.build_language_model(words),
         np.ones((2, 3), np.int32), np.zeros((2, 32), np.float32),
     ),
-]))
+]
+assert settings() == before, settings()  # they stay the user's
+print(json.dumps([before, networks]))
 """
 THEIRS = "import keras; left = lambda: [" + ", ".join(
     [
@@ -102,7 +109,7 @@ def home(tmp_path):
 def usual(tmp_path_factory):
     done = _run(BUILD, "", home=tmp_path_factory.mktemp("keras"))
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])[1]
 
 
 @pytest.mark.parametrize(
@@ -123,32 +130,15 @@ def test_networks_are_the_same_under_any_settings(
 ):
     done = _run(BUILD, code, home=home(**settings))
     assert done.returncode == 0, done.stderr
-    ours = json.loads(done.stdout.splitlines()[-1])
+    theirs, ours = json.loads(done.stdout.splitlines()[-1])
+    changed = {"floatx": "bfloat16"} if code == POLICY else {}
+    names = ("image_data_format", "floatx", "epsilon")
+    left = dict(zip(names, theirs, strict=False))
+    assert {**settings, **changed}.items() <= left.items()
     for expected, found in zip(usual, ours, strict=True):
         assert found[:3] == expected[:3]
         for values, wanted in zip(found[3], expected[3], strict=True):
             assert values == pytest.approx(wanted, rel=1e-5, abs=1e-6)
-
-
-def test_settings_stay_the_users(home):
-    script = (
-        f"import json\n{THEIRS}\n"
-        "before = left()\n"
-        "import tfnas\n"
-        "model = tfnas.build_model(tfnas.spaces.get('nasbench201').sample(0))\n"
-        "from tfnas import keras_settings\n"
-        "with keras_settings.pinned():\n    inside = left()\n"
-        "print(json.dumps([before, inside, left()]))"
-    )
-    settings = {
-        "image_data_format": "channels_first", "floatx": "float16",
-        "epsilon": 0.25,
-    }
-    done = _run(script, home=home(**settings))
-    assert done.returncode == 0, done.stderr
-    before, inside, after = json.loads(done.stdout.splitlines()[-1])
-    assert before == after == ["channels_first", "float16", 0.25, "float16"]
-    assert inside == ["channels_last", "float32", 1e-7, "float32"]
 
 
 def test_threads_take_turns_and_leave_what_was_there():

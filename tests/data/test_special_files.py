@@ -5,8 +5,6 @@ import os
 import pathlib
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import warnings
 import zlib
@@ -186,7 +184,7 @@ def test_printable_names_stay_distinct():
     assert files.printable_names(raw) == ["a\\xe9 (2)", "a\\xe9", "plain"]
 
 
-def test_split_list_and_records_of_odd_names(tmp_path):
+def test_split_list_and_records_of_odd_names(program, tmp_path):
     place = os.fsencode(tmp_path) + b"/s\xe9t"
     for half in (b"train", b"val"):
         for name in (b"\xe9", b"b"):
@@ -198,13 +196,11 @@ def test_split_list_and_records_of_odd_names(tmp_path):
         ["split", "--output=split.json", "--fraction=0.5"],
         ["pack", "--output=records", "--split_list=split.json"],
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "tfnas.bin.data", *command[:1],
-             b"--data=folder:" + place, *command[1:]],
-            cwd=tmp_path, capture_output=True, text=True,
-            env={**os.environ, "PYTHONPATH": os.getcwd()},
+        done = program(
+            "data", *command, f"--data=folder:{os.fsdecode(place)}",
+            folder=tmp_path,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.errors
     made = artifacts.read_json(tmp_path / "split.json")
     assert made["classes"] == ["b", "\\xe9"]
     loaded = data.load({
