@@ -22,6 +22,7 @@ from typing import Protocol
 from ml_collections import config_dict
 
 from tfnas import data
+from tfnas import stopping
 from tfnas.arch import Arch
 from tfnas.data import Dataset
 from tfnas.derive import require_fit
@@ -37,6 +38,7 @@ from tfnas.train.loop import Loop
 from tfnas.train.retrain import Retraining
 
 WORKER = "tfnas.search.training_worker"
+_LOOK_S = 0.5  # between two looks whether a signal has come
 
 
 class Training(Protocol):
@@ -148,6 +150,10 @@ class _Worker:
             raise TfnasError(answer["error"])
         return -math.inf if answer["score"] is None else answer["score"]
 
+    def kill(self) -> None:
+        """Ends the process, whatever it is doing."""
+        self._process.kill()
+
     def close(self) -> None:
         """Ends the process."""
         with contextlib.suppress(BrokenPipeError):
@@ -177,7 +183,7 @@ class TrainingEvaluator(Evaluator):
             )
         self.training, self.workers = training, workers
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        self._started = 0
+        self._started: list[_Worker] = []
 
     def score(self, arch: Arch) -> float:
         return self.scores([arch])[0]
@@ -185,11 +191,20 @@ class TrainingEvaluator(Evaluator):
     def scores(self, archs: Sequence[Arch]) -> list[float]:
         if self.workers == 1:
             return [self.training.score(arch) for arch in archs]
-        while self._started < min(self.workers, len(archs)):
-            self._idle.put(_Worker(self.training))
-            self._started += 1
-        with futures.ThreadPoolExecutor(max(1, self._started)) as threads:
-            return list(threads.map(self._score, archs))
+        while len(self._started) < min(self.workers, len(archs)):
+            self._started.append(_Worker(self.training))
+            self._idle.put(self._started[-1])
+        with futures.ThreadPoolExecutor(max(1, len(self._started))) as threads:
+            jobs = [threads.submit(self._score, arch) for arch in archs]
+            try:
+                while futures.wait(jobs, _LOOK_S).not_done:
+                    stopping.check()
+            except KeyboardInterrupt:
+                for worker in self._started:
+                    worker.kill()
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+            return [job.result() for job in jobs]
 
     def _score(self, arch: Arch) -> float:
         worker = self._idle.get()
@@ -202,7 +217,7 @@ class TrainingEvaluator(Evaluator):
         """Ends the processes; they end by themselves with this one."""
         while self._started:
             self._idle.get().close()
-            self._started -= 1
+            self._started.pop()
 
 
 TRAININGS.register(ShortTraining.name, ShortTraining)

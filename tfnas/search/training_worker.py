@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import sys
 from typing import Any
 
@@ -25,6 +26,8 @@ _TRAININGS = (_language, _proxy)  # imported to register their trainings
 
 def main() -> None:
     """Answers until the input ends."""
+    # Ctrl-C reaches all processes of a terminal; who started us decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     settings = json.loads(sys.stdin.readline())
