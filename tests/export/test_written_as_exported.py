@@ -14,7 +14,7 @@ from tfnas.lowering import networks
 
 QUICK = ("nasbench201", "mobilenetv3@32")
 SLOW = ("densenas_mbv2@32", "densenas_resnet@32", "autoshrink_cnn@32",
-        "autospace_proxyless@32")
+        "autospace_proxyless@32", "nasbench_macro", "accel_nasbench")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
