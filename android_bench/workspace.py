@@ -314,7 +314,7 @@ class Workspace:
         )
         if done.stdout.startswith(_REFUSED):
             raise DeviceError(
-                f"{self.adb.serial}: {_line(done).removeprefix(_REFUSED)} "
+                f"{self.adb.serial}:{_line(done).removeprefix(_REFUSED)} "
                 f"(it should run {step})"
             )
         return done
