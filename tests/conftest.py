@@ -42,10 +42,10 @@ def seeds():
     """Starts every test from the same random state."""
     random.seed(0)
     np.random.seed(0)
-    if "tensorflow" in sys.modules:
-        sys.modules["tensorflow"].random.set_seed(0)
-    if "keras" in sys.modules:
+    if "keras" in sys.modules:  # sets all of them
         sys.modules["keras"].utils.set_random_seed(0)
+    elif "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Evolution of a space: what a round trains, keeps and writes."""
 
 import gc
-import json
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ import tensorflow as tf
 from configs import autospace_cells
 from tests import chain_nets
 from tests.cost.lut_tables import make_table
+from tests.search import resuming
 from tfnas import artifacts
 from tfnas.cost import cell_costs
 from tfnas.cost.counting import count
@@ -43,22 +43,6 @@ def pairs(search, number=0):
     return chosen, rows, scores
 
 
-def test_a_round_trains_its_cells_and_gates_and_nothing_else():
-    search = chain_nets.make_evolution()
-    training = search.training
-    _, rows, scores = pairs(search)
-    before = values(training.net.variables)
-    gates, _, _ = training.train_round(rows, scores)
-    running = RunningCells(training.net, rows)
-    assert changed(before, training.net.variables) == {
-        v.ref() for v in running.variables
-    }
-    # Four weight steps, two gate steps: Adam moves each gate by its rate.
-    moved = np.abs(gates - scores)
-    assert (moved > 0).all() and moved.max() < 3 * search.config.gates.lr
-    assert search.loop.steps == {"weights": 4, "gates": 2}
-
-
 def test_a_gate_step_leaves_the_weights():
     search = chain_nets.make_evolution()
     training = search.training
@@ -85,7 +69,7 @@ def test_a_warm_up_trains_reference_cells_only():
     assert frame < moved <= allowed
 
 
-def test_rounds_are_traced_once_and_leave_nothing_behind(monkeypatch):
+def test_rounds_train_their_cells_alone_and_leave_nothing_behind(monkeypatch):
     search, traces = chain_nets.make_evolution(steps=2), []
     call = RunningCells.__call__
 
@@ -94,10 +78,16 @@ def test_rounds_are_traced_once_and_leave_nothing_behind(monkeypatch):
         return call(self, *arguments, **words)
 
     monkeypatch.setattr(RunningCells, "__call__", counting)
-    graphs = []
+    graphs, variables = [], search.training.net.variables
     for number in range(3):
         _, rows, scores = pairs(search, number)
+        before = values(variables)
         gates, _, _ = search.training.train_round(rows, scores)
+        running = RunningCells(search.training.net, rows)
+        assert changed(before, variables) == {
+            v.ref() for v in running.variables
+        }
+        del running
         # Adam's first step is the rate itself, whatever came before.
         np.testing.assert_allclose(
             np.abs(gates - scores), search.config.gates.lr, rtol=1e-2
@@ -108,6 +98,8 @@ def test_rounds_are_traced_once_and_leave_nothing_behind(monkeypatch):
             sum(isinstance(o, tf.Graph) for o in gc.get_objects())
         )
     assert graphs[2] <= graphs[1]
+    # Two weight steps for each gate step.
+    assert search.loop.steps == {"weights": 6, "gates": 3}
 
 
 def test_the_pull_towards_the_reference_fades_out(monkeypatch):
@@ -147,21 +139,20 @@ def test_the_budget_favours_cheaper_cells(monkeypatch):
     assert means["loss"] == pytest.approx(
         search.config.cost.factor * (means["cost"] / 0.05 - 1), rel=1e-3
     )
-    _, _, means = chain_nets.make_evolution(budget=50.0).training.train_round(
-        rows, np.zeros([2, 2], np.float32)
-    )
-    assert means["loss"] == 0
+    wide = chain_nets.make_evolution(budget=50.0)
+    phase = wide.training._gate_phase(RunningCells(wide.training.net, rows))
+    assert wide.loop.run(phase, 0)["loss"] == 0
 
 
 @pytest.fixture(scope="module")
 def whole():
-    """A search that ran to its end, and the records of its units."""
+    """A search that ran to its end, its records, a look after two units."""
     search = chain_nets.make_evolution()
-    return search, [search.run_unit(unit) for unit in range(search.units)]
+    return search, *resuming.run_all(search, 2)
 
 
 def test_a_run_warms_up_evolves_and_scores(whole):
-    search, records = whole
+    search, records, _ = whole
     assert [[r["phase"] for r in unit] for unit in records] == [
         ["weights"], *[["weights", "gates", "evolve"]] * 3, ["score"] * 2,
     ]
@@ -176,7 +167,7 @@ def test_a_run_warms_up_evolves_and_scores(whole):
 
 
 def test_scores_are_what_the_gates_gained(whole):
-    search, _ = whole
+    search, *_ = whole
     for population in search.populations:
         ran = [m for m in population.members if m.visits and not m.pinned]
         assert ran and all(m.score for m in ran)
@@ -186,7 +177,7 @@ def test_scores_are_what_the_gates_gained(whole):
 
 
 def test_the_learned_space_is_a_file_that_reads_back(whole, tmp_path):
-    search, _ = whole
+    search, *_ = whole
     files = search.files()
     artifacts.write_json(tmp_path / "space.json", files["space.json"])
     file = read_space(tmp_path / "space.json", search.space.spec.places)
@@ -199,7 +190,7 @@ def test_the_learned_space_is_a_file_that_reads_back(whole, tmp_path):
 
 
 def test_a_network_can_be_derived_at_a_cost(whole):
-    search, _ = whole
+    search, *_ = whole
     costs = search.prices.nets
     bare = costs.total([cells.REFERENCES["ref3"]] * 2)
     arch = search.derive(bare)
@@ -207,18 +198,9 @@ def test_a_network_can_be_derived_at_a_cost(whole):
 
 
 def test_a_search_goes_on_from_its_state(whole):
-    search, _ = whole
-    first = chain_nets.make_evolution()
-    for unit in range(2):
-        first.run_unit(unit)
-    state = json.loads(json.dumps(first.state()))
+    search, _, held = whole
     second = chain_nets.make_evolution()
-    second.restore(state)
-    for name, group in second.variables().items():
-        for v, other in zip(group, first.variables()[name], strict=True):
-            v.assign(other)
-    for unit in range(2, second.units):
-        second.run_unit(unit)
+    resuming.go_on(second, held)
     assert second.state() == search.state()
     assert second.outcome() == search.outcome()
 
