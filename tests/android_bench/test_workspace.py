@@ -57,11 +57,19 @@ def test_many_files_are_checked(space, any_phone, tmp_path):
     assert max(map(len, any_phone.commands)) < 4000
 
 
+def wait_for_processes(phone, count):
+    deadline = time.monotonic() + 15
+    while len(phone.processes()) != count:
+        assert time.monotonic() < deadline, phone.processes()
+        time.sleep(0.05)
+
+
 def test_a_run_ends_what_an_earlier_one_left(space, any_phone):
+    wait_for_processes(any_phone, 2)  # a watchdog and its nap
     space.run(["sh", "-c", "sleep 60 > /dev/null 2>&1 &"], 20)
-    before = len(any_phone.processes())
+    wait_for_processes(any_phone, 3)
     assert space.run(["echo", "next"], 20).stdout == "next\n"
-    assert len(any_phone.processes()) == before - 1
+    wait_for_processes(any_phone, 2)
 
 
 # Kills.
@@ -128,14 +136,16 @@ def test_a_folder_whose_lease_ended_is_named(any_adb, any_phone):
 
 
 def test_a_watchdog_that_died_is_replaced(any_adb, any_phone):
-    with Workspace(any_adb, 2) as space:
+    with Workspace(any_adb, 60) as space:
         (name,) = any_phone.left_behind
         watchdog = any_phone.tmp / name / "watchdog"
         first = watchdog.read_text()
+        # Its nap goes on, and ends by itself.
         space.run(["sh", "-c", "kill -9 $(cat watchdog)"], 20)
+        wait_for_processes(any_phone, 1)
         space.run(["echo"], 20)
+        wait_for_processes(any_phone, 3)
         assert watchdog.read_text() != first
-        wait_until_clean(any_phone)
 
 
 def test_what_nobody_watches_is_removed_by_the_next(any_adb, any_phone):
@@ -236,7 +246,7 @@ def test_a_shell_that_is_a_terminal_hangs_up_on_nobody_of_ours(
         without_setsid(monkeypatch)
     adb = Adb(daemon_phone.serial, timeout_s=20, patience_s=20)
     with Workspace(adb, 60) as space:
-        assert len(daemon_phone.processes()) == 2  # a watchdog and its nap
+        wait_for_processes(daemon_phone, 2)
         assert space.run(["printf", r"a\nb\n"], 20).stdout == "a\nb\n"
         assert space.run(["sh", "-c", "exit 7"], 20).returncode == 7
     wait_until_clean(daemon_phone)
