@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
 from android_bench import adb
@@ -13,6 +14,8 @@ from android_bench.adb import Adb
 from android_bench.benchmark import Tool
 from android_bench.options import Options
 from android_bench.phone import AdbDevice
+from tests.adb_device.daemon import DaemonPhone
+from tests.adb_device.phone import LoopbackPhone
 from tests.android_bench.conftest import STUB
 from tests.android_bench.test_campaign import on_run
 from tests.android_bench.test_campaign import runs_on
@@ -55,9 +58,10 @@ class FewOperators:
         return space().lut_keys()[:5]
 
 
-def make_table(path, device, of=None, nets=0):
+def make_table(path, device, of=None, nets=0, rounds=2):
     return tables.build_table(
-        of or FewOperators(), path, device, rounds=2, nets=nets, strict=False,
+        of or FewOperators(), path, device, rounds=rounds, nets=nets,
+        strict=False,
         progress=False, entries="isolated",
     )
 
@@ -177,6 +181,23 @@ def test_two_phones_at_once_give_two_tables(
         assert table.header["conditions"]["reference_ms"] == number
     with pytest.raises(ArtifactError, match="device"):
         first.merge(second)
+
+
+@pytest.mark.slow
+def test_a_real_daemon_gives_the_rows_of_the_stand_in(
+    make_phone, make_device, native, tmp_path
+):
+    tables = []
+    for kind in (LoopbackPhone, DaemonPhone):
+        phone = make_phone(path=[native], kind=kind)
+        path = tmp_path / f"{kind.__name__}.json"
+        tables.append(make_table(path, make_device(phone), rounds=8))
+        assert phone.left_behind == []
+    first, second = (table.rows for table in tables)
+    assert sorted(first) == sorted(second)
+    ratios = [first[k].latency_ms / second[k].latency_ms for k in first]
+    # It is the same machine, however restless.
+    assert 0.67 < np.median(ratios) < 1.5
 
 
 def test_more_threads_than_the_phone_has_cores_are_refused(
