@@ -20,6 +20,7 @@ TAKE_WORDS = {"android-bench", "tfnas-import-weights", "tflite-bench"}
 
 MBV2 = f"--config={ROOT}/configs/densenas_mbv2.py:local"
 QUERIES = f"--config={ROOT}/configs/ase_nas_nasbench201.py"
+CELLS = f"--config={ROOT}/configs/autospace_cells.py:local"
 RECIPE = f"--config={ROOT}/configs/densenas.py:local"
 TUNE = f"--config={ROOT}/configs/tune.py:local"
 NEW = "--workdir=new"
@@ -54,10 +55,12 @@ MISTAKES = [
     ("tfnas-search", [MBV2, NEW, "--config.search.epoch=3"], "search.epoch"),
     ("tfnas-search", [MBV2, NEW, "--seed=-1"], "seed"),
     ("tfnas-search", ["--config=moon", NEW], "one of these names"),
+    ("tfnas-search", [RECIPE, NEW], "one without"),
     ("tfnas-search", [QUERIES, NEW], "`search.table`"),
     ("tfnas-search", [QUERIES, NEW, "--config.search.table=gone.npz"], "gone"),
     ("tfnas-run", [MBV2, NEW, "--target_madds=5"], "without a latency table"),
     ("tfnas-run", [MBV2, NEW, "--space=moon"], "Unknown space"),
+    ("tfnas-run", [CELLS, NEW], "one without train, run"),
     ("tfnas-run", [MBV2, NEW, "--device=moon"], "Expected device"),
     ("tfnas-run", [MBV2, NEW, "--lut=gone.json"], "gone.json"),
     ("tfnas-run", [MBV2, "--workdir=old"], "Expected a new --workdir"),
@@ -81,6 +84,7 @@ MISTAKES = [
         [RECIPE, NEW, "--arch=shrink_rnn", "--config.data.name=ptb:gone"],
         "`name` must be ptb",
     ),
+    ("tfnas-train", [CELLS, NEW, "--arch=densenas_a"], "one without train"),
     ("tfnas-tune", [TUNE, NEW, "--arch=moon"], "`--arch` must be"),
     (
         "tfnas-tune",

@@ -34,6 +34,21 @@ ALGORITHMS = (
 _NO_DATA = "none"  # a search that reads a table needs no images
 
 
+def require(config: Any, *fields: str) -> None:
+    """Refuses a config that lacks fields, such as one of another program.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    missing = [field for field in fields if field not in config]
+    if missing:
+        raise ConfigError(
+            "Expected a config with the fields "
+            f"{', '.join(f'`{field}`' for field in fields)}. Received: one "
+            f"without {', '.join(missing)}"
+        )
+
+
 def search(config: Any, workdir: str) -> None:
     """Refuses a search that cannot run.
 
@@ -47,6 +62,7 @@ def search(config: Any, workdir: str) -> None:
             should be.
         LutMiss: with every operator that the latency table lacks.
     """
+    require(config, "target_ms", "target_madds", "lut")
     check_unit(config)
     settings(config, workdir)
 
@@ -61,6 +77,10 @@ def settings(config: Any, workdir: str) -> None:
     Raises:
         ConfigError, ArtifactError, LutMiss: as `search`.
     """
+    require(
+        config, "algorithm", "space", "seed", "strategy", "data", "lut",
+        "search",
+    )
     if config.algorithm not in ALGORITHMS:
         raise ConfigError(
             f"`algorithm` must be one of {', '.join(ALGORITHMS)}. "
@@ -103,6 +123,7 @@ def training(config: Any) -> None:
         ConfigError: naming the field.
         ArtifactError: naming the file.
     """
+    require(config, "seed", "strategy", "data", "train")
     data.check(config.data)
     recipe.check(config.train)
     augment_words.parse(config.train.get("augment") or "none")

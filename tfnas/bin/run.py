@@ -83,6 +83,10 @@ def main(argv: list[str]) -> None:
     """Runs the loop."""
     del argv
     config = options.merge(_CONFIG.value)
+    checks.require(
+        config, "target_ms", "target_madds", "strategy", "lut", "search",
+        "train", "run",
+    )
     check(config)
     checks.settings(config, _WORKDIR.value)
     checks.training(config)
