@@ -1,7 +1,5 @@
 """ProxylessNAS: what each phase does, and what comes out."""
 
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +7,7 @@ import tensorflow as tf
 from configs import proxyless_autospace
 from tests import chain_nets
 from tests.cost.lut_tables import make_table
+from tests.search import resuming
 from tfnas.cost.chain_costs import ChainCosts
 from tfnas.cost.counting import count
 from tfnas.errors import ConfigError
@@ -273,13 +272,13 @@ def test_derivation_takes_the_most_probable_ops_or_hits_the_target(shared):
 
 @pytest.fixture(scope="module")
 def whole():
-    """A search with a target that ran to its end, with its records."""
+    """A search with a target: its records, and a look after one unit."""
     search = chain_nets.make_proxyless(target=0.2)
-    return search, [search.run_unit(unit) for unit in range(search.units)]
+    return search, *resuming.run_all(search, 1)
 
 
 def test_a_run_takes_the_published_phases_and_scores_a_baseline(whole):
-    search, records = whole
+    search, records, _ = whole
     assert [[r["phase"] for r in unit] for unit in records] == [
         ["weights"], ["weights", "derive"], ["weights", "arch", "derive"],
         ["score"] * len(records[-1]),
@@ -297,17 +296,9 @@ def test_a_run_takes_the_published_phases_and_scores_a_baseline(whole):
 
 
 def test_a_search_goes_on_from_its_state(whole):
-    search, _ = whole
-    first = chain_nets.make_proxyless(target=0.2)
-    first.run_unit(0)
-    state = json.loads(json.dumps(first.state()))
+    search, _, held = whole
     second = chain_nets.make_proxyless(target=0.2, spread=False)
-    second.restore(state)
-    for name, group in second.variables().items():
-        for v, other in zip(group, first.variables()[name], strict=True):
-            v.assign(other)
-    for unit in range(1, second.units):
-        second.run_unit(unit)
+    resuming.go_on(second, held)
     assert second.state() == search.state()
     assert second.outcome() == search.outcome()
 
