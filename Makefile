@@ -12,7 +12,7 @@ demo: .venv/installed
 # -rs says which tests were skipped for want of a program, as `adb`. A file of
 # tests stays on one of the two cores, and its fixtures with it.
 test: .venv/installed
-	$(BIN)/python -m pytest -rs -n 2 --dist loadfile
+	$(BIN)/python -m pytest -rs -n 2 --dist loadfile --durations=10
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
