@@ -29,7 +29,6 @@ from collections.abc import Sequence
 from android_bench.adb import Adb
 from android_bench.adb import Completed
 from android_bench.adb import Disconnected
-from android_bench.lock import lock as lock
 from tfnas import artifacts
 from tfnas.errors import DeviceError
 

@@ -19,6 +19,7 @@ from android_bench.benchmark import Tool
 from android_bench.campaign import Campaign
 from android_bench.campaign import Settings
 from android_bench.device import Gates
+from android_bench.lock import lock
 from android_bench.progress import Progress
 from android_bench.progress import Run
 from tests.adb_device.phone import THERMAL
@@ -68,7 +69,7 @@ def runs_of(models):
 
 def test_the_time_is_really_measured(campaign, phone, native, models):
     stub(phone)
-    phone._path.append(native)
+    phone.install(native)
     first, second = campaign.measure(models[:2], rounds=3)
     small, large = first.runs, second.runs
     assert len(small) == len(large) == 3
@@ -367,7 +368,7 @@ def test_a_phone_that_is_left_alone_cleans_up_itself(phone):
 
 
 def test_one_phone_is_measured_by_one_program(campaign, phone, models):
-    with workspace.lock(phone.serial):
+    with lock(phone.serial):
         with pytest.raises(DeviceError, match="another program measures"):
             campaign.measure(models[:1], rounds=1)
 
@@ -395,7 +396,7 @@ def test_unplugged_for_good_and_resumed_loses_no_run(
     lost = runs_on(phone) - before
     assert lost == 6
     lines = path.read_text().splitlines()
-    phone._loop.call_soon_threadsafe(phone._come_back)
+    phone.put_back_the_cable()
     Adb(phone.serial, patience_s=20).wait()
     for left in phone.left_behind:  # a lease of minutes, in real life
         subprocess.run(["rm", "-r", phone.tmp / left], check=True)

@@ -136,7 +136,7 @@ def test_the_second_program_of_the_same_name(
 
 
 def test_answers_are_compared(phone, native, models, tmp_path):
-    phone._path.append(native)
+    phone.install(native)
     out = tmp_path / "out.json"
     done = bench(*models[:2], "--check", f"--json={out}")
     assert done.returncode == 0, done.stderr

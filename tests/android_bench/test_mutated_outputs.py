@@ -16,29 +16,11 @@ from android_bench.progress import Run
 from tests.android_bench import test_known_programs
 from tests.android_bench import test_output
 from tests.android_bench import test_result_file as files
+from tests.android_bench.test_mutated_phones import TIMES
+from tests.android_bench.test_mutated_phones import mutate
 from tflite_bench.journal import Journal
 from tfnas.errors import ArtifactError
 from tfnas.errors import DeviceError
-
-COUNT = 10_000
-TOKENS = [
-    "inf", "-inf", "nan", "-1", "-1000", "0", "1e999", "1e308", "9" * 400,
-    "\0", "\n", "=", ":", "ms", "count=", "min=", "-", "1_0", "\u0662", "[]",
-    "{", "}", "true", "null", '"', "ERROR: ", "delegate", "\ufffd",
-]
-
-
-def mutated(text, rng):
-    """Returns a text with a few places cut, doubled, or filled with tokens."""
-    for _ in range(rng.randint(1, 4)):
-        start = rng.randrange(len(text) + 1)
-        end = min(len(text), start + rng.choice([0, 1, 3, 20, 200]))
-        piece = rng.choice([
-            "", rng.choice(TOKENS), text[start:end] * 2,
-            chr(rng.randrange(1, 0x500)),
-        ])
-        text = text[:start] + piece + text[end:]
-    return text
 
 
 def damaged(data, rng):
@@ -88,8 +70,8 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_outputs(form):
     rng, passed = random.Random(form), 0
-    for _ in range(COUNT):
-        text = mutated(FORMS[form], rng)
+    for _ in range(TIMES):
+        text = mutate(FORMS[form], rng)
         try:
             report = output.parse(text, "m", "INFO: log")
         except DeviceError:
@@ -113,7 +95,7 @@ def test_result_files(read):
     if read is result_file.delegations:
         data = files.field(2, nodes)
     report = output.parse(test_output.OLD, "m")
-    for _ in range(COUNT):
+    for _ in range(TIMES):
         try:
             found = read(damaged(data, rng), "m")
             if isinstance(found, dict):
@@ -133,9 +115,9 @@ def test_helps():
         test_known_programs.LINE.format(name)
         for name in test_known_programs.TFLITE.split()
     ]
-    for _ in range(COUNT):
+    for _ in range(TIMES):
         try:
-            found = programs.identify(mutated("\n".join(lines), rng), "b")
+            found = programs.identify(mutate("\n".join(lines), rng), "b")
         except DeviceError:
             continue
         assert found.kind in programs.NAMES
@@ -151,8 +133,8 @@ def test_journals(tmp_path):
     text, rng = path.read_text(), random.Random(0)
     records = [json.loads(line) for line in text.splitlines()[1:]]
     kept = type("Kept", (), {"path": path, "records": records})
-    for _ in range(COUNT):
-        changed = mutated(json.dumps(rng.choice(records)), rng)
+    for _ in range(TIMES):
+        changed = mutate(json.dumps(rng.choice(records)), rng)
         try:
             kept.records = [*records, json.loads(changed)]
         except ValueError:
