@@ -19,7 +19,7 @@ its predictor or its table, into a guided search.
 Expected: a network of that cost, and random ones as often trained beside it.
 Time: 64 trainings of 10 epochs.
 
-Variant `local` (digits of 16 px, the space of NAS-Bench-Macro, 6M):
+Variant `local` (digits of 16 px, the space of NAS-Bench-Macro, 10M):
     tfnas-search --config=configs/guided.py:local --workdir=runs/guided
 Expected: a network and random ones beside it. Time: under 5 minutes on 2 CPU
 cores.
@@ -112,7 +112,7 @@ def _search() -> config_dict.ConfigDict:
 
 def _make_local(config: config_dict.ConfigDict) -> None:
     config.space = "nasbench_macro"
-    config.target_madds = 6e6
+    config.target_madds = 10e6
     config.data.name = "digits"
     config.data.image_size = 16
     config.search.queries = 8

@@ -51,6 +51,17 @@ def test_a_band_out_of_reach_names_the_range(low, high):
     assert f"Received: {low}..{high} ms" in str(error.value)
 
 
+def test_a_band_that_no_walk_finds_is_found_in_a_small_space():
+    space = toy_codes.plain(6, 4)
+    lonely = {(3, 1, 0, 2, 2, 0), (0, 0, 3, 1, 3, 3)}
+
+    def cost(codes):
+        return 5.0 if codes in lonely else 9.0 + total(codes) % 2
+
+    limit = Limit(space, cost, 6, "ms", 4)
+    assert set(drawn(limit, 40)) == lonely
+
+
 def test_a_band_between_two_costs_is_given_up():
     limit = Limit(SPACE, total, 14.7, "ms", 14.3)
     with pytest.raises(InfeasibleBudget, match=r"14\.3\.\.14\.7 ms"):

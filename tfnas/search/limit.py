@@ -59,7 +59,8 @@ class Limit:
 
         All that fit are as likely as the space draws them. Where hardly any
         do, the nearest of many draws is changed, each time to something
-        nearer, until it fits.
+        nearer, until it fits. Where that leads nowhere, all that fit in a
+        small space are equally likely.
 
         Args:
             rng: The stream to draw from.
@@ -71,7 +72,14 @@ class Limit:
             codes = self._walk(rng)
             if self.fits(codes):
                 return codes
-        return self.refuse()
+        if not self._fitting:
+            self.refuse()
+        return self._fitting[int(rng.integers(len(self._fitting)))]
+
+    @functools.cached_property
+    def _fitting(self) -> list[Codes]:
+        """All networks of a small space that fit; none of a large one."""
+        return list(filter(self.fits, self.space.members() or []))
 
     def _walk(self, rng: np.random.Generator) -> Codes:
         """Draws until something fits, or changes what nearly does."""
@@ -119,7 +127,10 @@ class Limit:
             InfeasibleBudget: with the reachable range.
         """
         low, high = self.reachable()
-        expected = "not lie below" if self.min_cost is None else "lie in"
+        if self.min_cost is None:
+            expected = "not lie below"
+        else:
+            expected = "be wide enough to hold networks, and lie in"
         raise InfeasibleBudget(
             f"the limit must {expected} the reachable range {low:.4g}.."
             f"{high:.4g} {self.unit} of the space `{self.space.name}`. "
