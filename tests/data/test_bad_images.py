@@ -14,6 +14,7 @@ from tests.data.pictures import encode
 from tests.data.pictures import noise
 from tfnas import data
 from tfnas.data import augment as augmentation
+from tfnas.data import augment_words
 from tfnas.data import decoding
 from tfnas.data import pipeline
 from tfnas.errors import ArtifactError
@@ -168,7 +169,7 @@ def test_decoding_a_part_gives_what_decoding_the_whole_gives(folder, augment):
     Image.open(io.BytesIO(content)).save(folder / "train" / "ant" / "0.png")
     (folder / "train" / "ant" / "1.png").write_bytes(content)
     config = {"name": f"folder:{folder}", "image_size": 40}
-    split, words = data.load(config).train, augmentation.parse(augment)
+    split, words = data.load(config).train, augment_words.parse(augment)
     draws = augmentation.draw(30, words, ([0], [1]))
     png, jpeg = (
         next(iter(pipeline.build(split, which, draws, words, 30, True)))

@@ -9,6 +9,7 @@ from tests.data import pictures
 from tfnas import artifacts
 from tfnas import data
 from tfnas.data import augment
+from tfnas.data import augment_words
 from tfnas.data import channels as channel_forms
 from tfnas.data import rand_augment
 
@@ -115,7 +116,7 @@ def test_the_middle_of_an_oblong_network_is_as_large_as_can_be(
 
 @pytest.mark.parametrize("word", ["resized_crop", "scale_crop", "large_crop"])
 def test_random_parts_have_the_ratio_of_the_network(word):
-    words, size = augment.parse(word), (32, 64)
+    words, size = augment_words.parse(word), (32, 64)
     rows = augment.draw(300, words, ([0], [1]))
     boxes = np.array([
         [int(side) for side in augment.box(
@@ -137,7 +138,7 @@ def test_random_parts_have_the_ratio_of_the_network(word):
 
 
 def _finish(images, words, channels):
-    words = augment.parse(words)
+    words = augment_words.parse(words)
     rows = augment.draw(len(images), words, ([0], [1]))
     if words & {"large_crop"}:
         images = augment.frame(tf.constant(images), rows, words, SHAPE)

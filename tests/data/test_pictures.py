@@ -12,6 +12,7 @@ from tests.data import pictures
 from tests.data import record_files
 from tfnas import data
 from tfnas.data import augment as augmentation
+from tfnas.data import augment_words
 from tfnas.data import decoding
 from tfnas.data import files
 from tfnas.data import pipeline
@@ -210,7 +211,7 @@ def test_random_parts_of_a_turned_jpeg_are_those_of_the_upright(
     png = pictures.encode(upright, "PNG")
     root = pictures.write(tmp_path, {"0.jpg": jpeg, "1.png": png})
     config = {"name": f"folder:{root}", "image_size": (40, 24)}
-    split, words = data.load(config).train, augmentation.parse(augment)
+    split, words = data.load(config).train, augment_words.parse(augment)
     draws = augmentation.draw(30, words, ([0], [1]))
     turned, plain = (
         next(iter(pipeline.build(split, which, draws, words, 30, True)))[0]
