@@ -175,4 +175,4 @@ def _space(config: Any) -> spaces.Space | None:
 
 def _there(path: str) -> None:
     if not os.path.exists(path):
-        raise ArtifactError(f"{path}: there is no such file")
+        raise ArtifactError(f"{path}: No such file or directory")

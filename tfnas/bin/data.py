@@ -97,7 +97,7 @@ def main(argv: list[str]) -> None:
             )
     from tfnas import data
 
-    data.check({"name": _DATA.value, "split_list": _SPLIT_LIST.value})
+    data.check_images({"name": _DATA.value, "split_list": _SPLIT_LIST.value})
     cli.load_tensorflow()
     if command == "split":
         _split()

@@ -37,6 +37,7 @@ __all__ = [
     "SplitList",
     "Text",
     "check",
+    "check_images",
     "find",
     "is_text",
     "load",
@@ -80,7 +81,21 @@ def check(config: Mapping[str, Any]) -> None:
     """
     if is_text(str(config.get("name"))):
         texts.check(config["name"])
-        return
+    else:
+        check_images(config)
+
+
+def check_images(config: Mapping[str, Any]) -> None:
+    """Refuses at once a set of images that cannot be loaded; see `check`.
+
+    Args:
+        config: as for `load`.
+
+    Raises:
+        ConfigError: if a field is wrong or names something that is not there,
+            or a text.
+        ArtifactError: if files that must be there are not.
+    """
     settings = fields.read(config)
     scheme, where = _parted(settings.name)
     if scheme in _CHECKS:

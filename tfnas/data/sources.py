@@ -146,7 +146,7 @@ def check(path: artifacts.PathLike) -> None:
     """
     _check_regular(path)
     if not os.path.lexists(path):
-        raise ArtifactError(f"{path}: there is no such file")
+        raise ArtifactError(f"{path}: No such file or directory")
 
 
 def _check_regular(path: artifacts.PathLike) -> None:

@@ -202,7 +202,7 @@ def check(name: str) -> None:
     for part in PARTS:
         path = _folder(name) / f"{part}.txt"
         if not path.is_file():
-            raise ArtifactError(f"{path}: there is no such file")
+            raise ArtifactError(f"{path}: No such file or directory")
 
 
 def _folder(name: str) -> pathlib.Path:
