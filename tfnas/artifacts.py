@@ -57,9 +57,14 @@ def replacing(path: PathLike) -> Iterator[pathlib.Path]:
         path: the file to write.
 
     Raises:
+        ArtifactError: if there is a folder in its place.
         OSError: if it cannot be written (disk full, no permission).
     """
     path = pathlib.Path(path)
+    if path.is_dir():
+        raise ArtifactError(
+            f"{path}: expected a file, or nothing yet. Received: a folder"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, path.name)
     temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
@@ -443,7 +448,13 @@ def claim_workdir(
         _check_lost_config(path, config_digest(ours), flag)
         write_json(path, ours)
         return path.parent
-    before = read_json(path)
+    try:
+        before = read_json(path)
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{error}. Remove it and it is written anew, if the digests in "
+            "the folder are those of this config"
+        ) from error
     differing = _differing(before, ours)
     if not differing:
         return path.parent

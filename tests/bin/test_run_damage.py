@@ -65,7 +65,7 @@ def check(done, folder, before, what):
     """Checks a run after damage."""
     assert "Traceback" not in done.errors, (what, done.errors)
     if done.code:
-        assert done.code in (1, 2), what
+        assert done.code == 2, what
         last = done.errors.strip().splitlines()[-1]
         assert "error: " in last and "run" in last, (what, last)
         return False

@@ -225,7 +225,7 @@ def test_damaged_log_is_mended_and_said(
     log.unlink()
     if kind == "a folder":
         log.mkdir()
-        with pytest.raises(OSError, match="log.jsonl"):
+        with pytest.raises(ArtifactError, match="log.jsonl.*a folder"):
             start(tmp_path).run("toy")
         return
     if kind != "gone":

@@ -305,9 +305,10 @@ def train_and_export(
             "format": _DERIVED,
             "config_sha256": artifacts.config_digest(config),
             "files": {
-                path.name: artifacts.sha256(path)
-                for path in (
-                    net.folder / "model.keras", *map(net.file, DTYPES)
+                name: artifacts.sha256(net.folder / name)
+                for name in (
+                    "model.keras", *(net.file(d).name for d in DTYPES),
+                    "train/config.json", "train/result.json",
                 )
             },
             "arch_id": net.arch.id,
