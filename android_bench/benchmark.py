@@ -114,10 +114,14 @@ class Tool:
     def program(self, workspace: Workspace) -> Program:
         """Returns which program it is: it is asked, once.
 
+        What lists no flags is asked each time: it may be a script, which
+        can start another program by then.
+
         Raises:
             DeviceError: when it is none that we know.
         """
-        if self.sha256 not in _PROGRAMS:
+        known = _PROGRAMS.get(self.sha256)
+        if known is None or known.guessed:
             words = [workspace.path(_BINARY), programs.HELP]
             done = workspace.run(words, self.timeout_s)
             text = f"{done.stdout}\n{done.stderr}"

@@ -23,11 +23,13 @@ from tfnas.errors import DeviceError
 
 # Of logcat, of the program's severity, and of LiteRT's file and line.
 _PREFIX = re.compile(
-    r"^(?:.*?\b(?P<letter>[VIWEF])[/ ]\s*\w+\s*(?:\(\s*\d+\))?\s*: )?"
+    r"^(?:.*?\b(?P<letter>[VIWEF])[/ ]\s*[\w.-]+\s*(?:\(\s*\d+\))?\s*: )?"
     r"(?P<severity>VERBOSE|INFO|WARN|WARNING|ERROR|FATAL)?(?(severity): )"
-    r"(?:\[[\w./]+:\d+\] )?"
+    r"(?:\[[\w./-]+:\d+\] )?"
 )
 _PAIR = re.compile(r"(\w+)=([-+.\w]+)")
+_NO_RUNS = re.compile(r"^count=0\b")
+_ALL_SAME = "(all same)"
 _OLD_SUMMARY = "Timings (microseconds): "
 # Old releases call the measurement `no stats` or `Inference`.
 _CLOSING = re.compile(
@@ -266,7 +268,9 @@ def _parse_text(lines: Sequence[str]) -> Report:
     for line in lines:
         if line.startswith(_FAILED):
             raise ValueError(f"it failed: {line[:_SHOWN]}")
-    summaries = [_summary(x) for x in lines if x.startswith("count=")]
+    # Without warm-up runs, its line says that there were none.
+    series = [x for x in lines if x.startswith("count=")]
+    summaries = [_summary(x) for x in series if not _NO_RUNS.match(x)]
     closing = [_number(m[1]) for m in map(_CLOSING.match, lines) if m]
     block = [_number(m[1]) for m in map(_BLOCK.match, lines) if m]
     if not summaries:
@@ -274,6 +278,8 @@ def _parse_text(lines: Sequence[str]) -> Report:
         if not old:
             raise ValueError("the average inference time is missing")
         summaries = [_summary(old[-1].removeprefix(_OLD_SUMMARY))]
+    elif _NO_RUNS.match(series[-1]):
+        raise ValueError("impossible figures: count=0")
     elif closing:
         _check_last(summaries[-1], closing[-1], 0.01)
     elif block:
@@ -317,13 +323,19 @@ def _first(
 
 
 def _summary(line: str) -> Summary:
-    """Reads `name=value` pairs, in any order and with others between."""
+    """Reads `name=value` pairs, in any order and with others between.
+
+    Of one run, and of runs that took equally long, only the last is printed.
+    """
     pairs = dict(_PAIR.findall(line))
+    count = _number(pairs["count"])
+    if count != count or abs(count) > _MOST_RUNS or count % 1:
+        raise ValueError(f"impossible figures: count={count}")
+    if "curr" in pairs and (count == 1 or _ALL_SAME in line):
+        every = dict.fromkeys(("first", "min", "max", "avg"), pairs["curr"])
+        pairs = {**every, "std": "0", **pairs}
     optional = ("first", "max", "std", "median", "p5", "p95")
     us = {f"{k}_us": _number(pairs[k]) for k in optional if k in pairs}
-    count = _number(pairs["count"])
-    if count != count or abs(count) > _MOST_RUNS:
-        raise ValueError(f"impossible figures: count={count}")
     return Summary(
         int(count), _number(pairs["min"]), _number(pairs["avg"]), **us
     )
@@ -369,8 +381,8 @@ def _parse_json(value: Any) -> Report:
     return Report(
         inference,
         _series(value["warm_up"]),
-        float(value["init_us"]),
-        None if peak_mb is None else float(peak_mb),
+        _figure(value["init_us"]),
+        None if peak_mb is None else _figure(peak_mb),
         _ops(["Profiling Info for runs", *profile]),
     )
 
@@ -380,6 +392,12 @@ def _series(value: Any) -> Summary | None:
         return None
     fields = {field.name for field in dataclasses.fields(Summary)}
     return Summary(**{k: v for k, v in value.items() if k in fields})
+
+
+def _figure(value: Any) -> float:
+    if type(value) not in (int, float):  # nor `bool`, which is an `int`
+        raise TypeError(f"no figure: {str(value)[:80]!r}")
+    return float(value)
 
 
 def _text(value: Any) -> str:

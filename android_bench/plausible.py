@@ -65,17 +65,22 @@ def contents(data: bytes, source: str) -> Contents:
         graph = model.subgraphs[0]
         codes = [
             max(code.builtinCode, code.deprecatedBuiltinCode)
-            for code in model.operatorCodes
+            for code in model.operatorCodes or []
         ]
-        read = {
-            graph.tensors[i].buffer
-            for op in graph.operators
-            if codes[op.opcodeIndex] not in _LOOKUPS
-            for i in op.inputs
-            if i >= 0
-        }
-        size_bytes = sum(_size_bytes(model.buffers[i]) for i in read)
-        return Contents(len(graph.operators), size_bytes, _runtime(model))
+        operators = graph.operators or []
+        read, same = set[int](), dict[int, int]()
+        for op in operators:
+            given = () if op.inputs is None else op.inputs
+            inputs = [i for i in given if i >= 0]
+            code = codes[op.opcodeIndex]
+            if code == schema.BuiltinOperator.DEQUANTIZE:
+                # Of a constant it is one itself, and may be looked up in.
+                same[op.outputs[0]] = inputs[0]
+            elif code not in _LOOKUPS:
+                read.update(inputs)
+        buffers = {graph.tensors[same.get(i, i)].buffer for i in read}
+        size_bytes = sum(_size_bytes(model.buffers[i]) for i in buffers)
+        return Contents(len(operators), size_bytes, _runtime(model))
     # A broken flatbuffer raises whatever its bytes lead to.
     except Exception as error:
         raise ArtifactError(

@@ -26,8 +26,11 @@ NAMES = {
     LITERT: "LiteRT 2's benchmark_model",
     RUNNER: "our runner for Linux boards",
 }
-# A line of help: the name with its default, a type, and whether it must be.
-_LISTED = re.compile(r"^\s*--([\w-]+)=\S*.*\b(?:optional|required)\b")
+# A line of help: the name with its default, a type, and, in later releases,
+# whether it must be.
+_LISTED = re.compile(
+    r"^\s*--([\w-]+)=\S*.*\b(?:optional|required|bool|u?int\d+|float|string)\b"
+)
 # Of the vendors, in LiteRT's program, which lists them in another form.
 _VENDOR = re.compile(r"^\s*--(\w+) \(.*\); default: ")
 # Who has all of these flags is the program; the first that fits.
@@ -69,10 +72,12 @@ class Program:
     Args:
         kind: `TFLITE`, `LITERT` or `RUNNER`.
         flags: Names of the flags that it knows.
+        guessed: Whether it listed no flags, so that these are a guess.
     """
 
     kind: str
     flags: frozenset[str]
+    guessed: bool = False
 
     @property
     def name(self) -> str:
@@ -195,7 +200,7 @@ def identify(text: str, source: str) -> Program:
             return Program(kind, frozenset(flags))
     for kind, sentence in _SENTENCES.items():
         if not flags and sentence in text:
-            return Program(kind, _COMMON | _FLAGS[kind])
+            return Program(kind, _COMMON | _FLAGS[kind], guessed=True)
     raise DeviceError(
         f"{source}: expected {NAMES[TFLITE]}, {NAMES[LITERT]} or "
         f"{NAMES[RUNNER]}, told by the flags that {HELP} lists. Received: "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import statistics
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from tfnas.errors import ArtifactError
 from tfnas.errors import DeviceError
 
 _MAX_DISCARDS = 5  # in a row
+_LONGEST_MS = 3600e3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +45,15 @@ class Run:
 
     def __post_init__(self) -> None:
         for name, ms in dataclasses.asdict(self).items():
-            if ms is not None and not 0 < float(ms) < math.inf:
-                raise ValueError(f"{name}={ms}")
+            if ms is not None or name in ("min_ms", "avg_ms"):
+                _check_time(name, ms)
+
+
+def _check_time(name: str, ms: Any) -> None:
+    if type(ms) not in (int, float):
+        raise TypeError(f"no figure: {name}={ms!r}")
+    if not 0 < ms <= _LONGEST_MS:
+        raise ValueError(f"{name}={ms}")
 
 
 class Progress:
@@ -113,9 +120,8 @@ class Progress:
 
     def _settle(self, record: Mapping[str, Any]) -> None:
         if record["kept"]:
-            reference_ms = float(record["reference_ms"])
-            if not 0 < reference_ms < math.inf:
-                raise ValueError(f"reference_ms={reference_ms}")
+            reference_ms = record["reference_ms"]
+            _check_time("reference_ms", reference_ms)
             self._kept.update(self._pending)
             self._reference_ms.append(reference_ms)
         self._pending = {}

@@ -12,6 +12,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
+from android_bench.options import CPU
 from android_bench.options import Options
 from android_bench.result_file import Delegations
 from tfnas.errors import DeviceError
@@ -24,8 +25,10 @@ _DELEGATES = (
     ("xnnpack", re.compile("xnnpack", re.IGNORECASE)),
     ("ynnpack", re.compile("ynnpack", re.IGNORECASE)),
     ("nnapi", re.compile("nnapi", re.IGNORECASE)),
-    ("npu", re.compile("dispatch|npu|qnn|hexagon|edgetpu", re.IGNORECASE)),
-    ("gpu", re.compile("gpu|drift|opencl|opengl|(^|_)(cl|gl)$", re.I)),
+    ("npu", re.compile("dispatch|npu|qnn|hexagon|edgetpu|neuron", re.I)),
+    ("gpu", re.compile(
+        "gpu|drift|opencl|opengl|metal|vulkan|(^|_)(cl|gl)$", re.I
+    )),
 )
 # Releases before 2021 say `Applied`.
 _APPLIED = re.compile(
@@ -37,35 +40,51 @@ _NOTHING = re.compile(
     r"will not be executed"
 )
 _REPLACING = re.compile(
-    r"^Replacing (\d+) out of (\d+) node\(s\) with delegate \((\S+)\) node, "
+    r"^Replacing (\d+) out of (\d+) node\(s\) with delegate \((.+)\) node, "
     r"yielding (\d+) partitions"
 )
 # Being made is not yet taking anything.
 _CREATED = re.compile(
     r"^Created TensorFlow Lite (?:(\S+) )?delegate for (\w+)"
 )
+# TFLite's GPU delegate, before it takes what it can.
+_SPLIT = re.compile(
+    r"^(?:First )?(\d+|No) operations will run on the GPU, and (?:the "
+    r"remaining|all) (\d+) (?:operations will run )?on the CPU"
+)
 _UNCONSUMED = re.compile(r"^Unconsumed cmdline flags: (.+)")
 # Lines that end the hope for a backend, whatever the time is.
 _MISSING = (
-    ("gpu", re.compile("^GPU acceleration is unsupported")),
-    ("gpu", re.compile("^GPU accelerator could not be loaded")),
-    ("nnapi", re.compile("^NNAPI acceleration is unsupported")),
     ("nnapi", re.compile("^Couldn't load NNAPI support library")),
-    ("npu", re.compile("^NPU accelerator could not be loaded")),
     ("npu", re.compile("^No usable Dispatch runtime found")),
-    ("npu", re.compile("^You should provide the `DispatchLibraryDir`")),
+    ("npu", re.compile("^You should provide the `?DispatchLibraryDir`?")),
     ("npu", re.compile("^Failed to (load|apply) compiler plugin")),
-    ("ynnpack", re.compile("^YNNPACK CPU accelerator is disabled")),
     ("ynnpack", re.compile("^enable_ynnpack was ignored")),
+)
+_UNSUPPORTED = re.compile(
+    r"^(\w+) (?:acceleration is unsupported|(?:CPU )?accelerator "
+    r"(?:could not be loaded|is disabled))"
+)
+# What the runtime says when it takes a delegate's nodes out again.
+_UNDONE = re.compile(
+    "^Restored original execution plan|^Disallowed CPU fallback detected|"
+    "^Node number .* failed to (prepare|invoke)"
 )
 _API = re.compile(r"^Initialized (OpenCL|OpenGL)-based API")
 _WEBGPU = re.compile("^Create WebGPU environment")
+# LiteRT 2's delegates carry it in their names.
+_INTERFACES = {
+    "CL": "OpenCL", "OPENGL": "OpenGL", "WEBGPU": "WebGPU",
+    "VULKAN": "Vulkan", "METAL": "Metal",
+}
+_LITERT = re.compile(rf"\bLITERT_({'|'.join(_INTERFACES)})\b")
 _FALL_BACK = "Falling back to OpenGL"
 # Said of parts that stay on the CPU; how many these are is said elsewhere.
-_UNSUPPORTED = re.compile(
-    "^Following operations are not supported by GPU delegate"
+_LACKING = re.compile(
+    "^(Following|Next) operations are not supported by GPU delegate"
 )
 _MOST_NODES = 10**7
+_PART = "a part stays on the CPU"
 _LEAVE = "allow it with --allow_partial"
 
 
@@ -99,9 +118,19 @@ class Proof:
         for text in (self.asked, self.ran, self.sentence):
             if not isinstance(text, str):
                 raise TypeError(f"expected a text: {text!r}")
+        if not isinstance(self.proven, bool):
+            raise TypeError(f"expected true or false: {self.proven!r}")
         for count in (self.nodes, self.of_nodes, self.pieces):
-            if count is not None and not 0 <= int(count) <= _MOST_NODES:
+            if count is None:
+                continue
+            if type(count) is not int or not 0 <= count <= _MOST_NODES:
                 raise ValueError(f"impossible number of operators: {count}")
+        if self.nodes is not None and self.of_nodes is not None:
+            if self.nodes > self.of_nodes:
+                raise ValueError(
+                    f"impossible number of operators: {self.nodes} of "
+                    f"{self.of_nodes}"
+                )
 
     @property
     def backend(self) -> str:
@@ -124,8 +153,17 @@ class _Claim:
     whole: bool = False
 
     @property
+    def settled(self) -> bool:
+        """Whether it says how much ran there."""
+        return self.nodes is not None or self.pieces is not None
+
+    @property
     def nothing(self) -> bool:
-        return not self.whole and self.pieces == 0
+        return not self.whole and 0 in (self.nodes, self.pieces)
+
+    @property
+    def ran(self) -> bool:
+        return self.settled and not self.nothing
 
 
 def judge(
@@ -160,10 +198,20 @@ def judge(
         for backend, pattern in _MISSING:
             if backend == options.delegate and pattern.match(line):
                 raise _refusal(source, options, line, "it is not there")
+        missing = _UNSUPPORTED.match(line)
+        if missing and _backend_of(missing[1]) == options.delegate:
+            raise _refusal(source, options, line, "it is not there")
+        if _UNDONE.match(line):
+            raise _refusal(source, options, line, "it failed")
     _check_errors(lines, errors, options, source)
     claims = _claims(lines, details)
-    proof = _weigh(claims, options, source, enforced)
-    return dataclasses.replace(proof, ran=_with_interface(proof.ran, lines))
+    try:
+        proof = _weigh(claims, options, source, enforced)
+    except ValueError as error:
+        raise DeviceError(
+            f"{source}: expected what ran the model. Received: {error}"
+        ) from error
+    return dataclasses.replace(proof, ran=_with_interface(proof, lines))
 
 
 def _refusal(
@@ -188,7 +236,7 @@ def _check_errors(
     ):
         return  # from one interface of the GPU to the other
     for line in errors:
-        if not _UNSUPPORTED.match(line):
+        if not _LACKING.match(line):
             raise _refusal(source, options, line, "it failed")
 
 
@@ -214,6 +262,14 @@ def _claims(
         if delegate := made(line):
             backend = _backend_of(delegate)
             claims.setdefault(backend, _Claim(backend, line))
+        elif _API.match(line) or _WEBGPU.match(line):
+            claims.setdefault("gpu", _Claim("gpu", line))
+        elif _LACKING.match(line):
+            claims["gpu"] = _Claim("gpu", line)
+        elif found := _SPLIT.match(line):
+            there = 0 if found[1] == "No" else int(found[1])
+            of_nodes = there + int(found[2])
+            claims["gpu"] = _Claim("gpu", line, there, of_nodes)
     for claim in _replaced(lines):
         claims[claim.backend] = claim
     for line in lines:
@@ -282,16 +338,19 @@ def _weigh(
     others = [
         claim
         for backend, claim in claims.items()
-        if backend not in (options.delegate, NONE) and claim.pieces
+        if backend not in (options.delegate, NONE) and claim.ran
     ]
     if options.delegate == NONE:
         return _without_delegate(claims, others, options, source)
     claim = claims.get(options.delegate)
-    if claim is not None and claim.pieces is not None:
-        return _of_claim(claim, options, source)
+    if claim is not None and claim.settled:
+        return _of_claim(claim, others, options, source)
     if NONE in claims:
         return _nothing(claims[NONE], options, source)
-    if enforced:
+    if claim and _LACKING.match(claim.sentence) and not options.allow_partial:
+        raise _refusal(source, options, claim.sentence, _PART, _LEAVE)
+    on_cpu = [claims[name] for name in CPU if name in claims]
+    if enforced and (claim or not on_cpu):
         # A delegate of another name may be the backend's own.
         said = claim or (others[0] if others else None)
         if said and said.backend not in (options.delegate, UNKNOWN):
@@ -302,7 +361,6 @@ def _weigh(
             said.sentence if said else flag,
             *((said.nodes, said.of_nodes, said.pieces) if said else ()),
         )
-    on_cpu = [claims[name] for name in ("xnnpack", "ynnpack") if name in claims]
     for said in [*others, *([] if options.on_cpu else on_cpu)]:
         raise _refusal(source, options, said.sentence, "another ran")
     return Proof(
@@ -334,15 +392,26 @@ def _without_delegate(
     )
 
 
-def _of_claim(claim: _Claim, options: Options, source: str) -> Proof:
+def _of_claim(
+    claim: _Claim,
+    others: Sequence[_Claim],
+    options: Options,
+    source: str,
+) -> Proof:
     if claim.nothing:
         return _nothing(claim, options, source)
+    for other in others:
+        if other.backend not in (*CPU, UNKNOWN):
+            raise _refusal(
+                source, options, other.sentence, "another ran beside it"
+            )
     if not claim.whole and not options.on_cpu and not options.allow_partial:
-        raise _refusal(
-            source, options, claim.sentence, "a part stays on the CPU", _LEAVE
-        )
+        raise _refusal(source, options, claim.sentence, _PART, _LEAVE)
+    names = [claim.backend]
+    if options.on_cpu:  # one CPU delegate may leave operators to the next
+        names += [x.backend for x in others if x.backend != UNKNOWN]
     return Proof(
-        options.asked, claim.backend, True, claim.sentence,
+        options.asked, "+".join(sorted(names)), True, claim.sentence,
         claim.nodes, claim.of_nodes, claim.pieces,
     )
 
@@ -359,13 +428,15 @@ def _nothing(claim: _Claim, options: Options, source: str) -> Proof:
     )
 
 
-def _with_interface(ran: str, lines: Sequence[str]) -> str:
+def _with_interface(proof: Proof, lines: Sequence[str]) -> str:
     """Adds which of the GPU's interfaces it was."""
-    if ran != "gpu":
-        return ran
+    if proof.ran != "gpu":
+        return proof.ran
     found = [m[1] for line in lines if (m := _API.match(line))]
+    if not found and (named := _LITERT.search(proof.sentence)):
+        found = [_INTERFACES[named[1]]]
     if not found and any(line.startswith(_FALL_BACK) for line in lines):
         found = ["OpenGL"]
     if not found and any(map(_WEBGPU.match, lines)):
         found = ["WebGPU"]
-    return f"gpu ({found[-1]})" if found else ran
+    return f"gpu ({found[-1]})" if found else proof.ran

@@ -425,3 +425,16 @@ def test_a_damaged_journal_is_refused_by_name(models, tmp_path):
     Journal(path, {}).append({**record, "run": {"fastest": 1.0}})
     with pytest.raises(ArtifactError, match="journal.jsonl: expected a run"):
         Progress(["a"], 1, 0, Journal(path, {}))
+
+
+@pytest.mark.parametrize(
+    "bad", [None, "5", True, 0, -1.0, float("inf"), float("nan"), 10**400]
+)
+def test_times_of_a_journal_are_figures(bad):
+    with pytest.raises((TypeError, ValueError)):
+        Run(bad, 1.0)
+    with pytest.raises((TypeError, ValueError)):
+        Run(1.0, bad)
+    if bad is not None:
+        with pytest.raises((TypeError, ValueError)):
+            Run(1.0, 1.0, bad)

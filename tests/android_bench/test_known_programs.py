@@ -55,6 +55,18 @@ def test_a_release_that_knows_no_help_is_told_by_how_it_speaks():
     assert known.figures_to("f") == []
     assert identify(test_output.OLD, "b").kind == programs.TFLITE
     assert identify(test_output.LITERT, "b").kind == programs.LITERT
+    assert known.guessed
+    assert not program(TFLITE).guessed
+
+
+def test_the_help_of_old_releases_does_not_say_what_must_be():
+    lines = [
+        f"\t--{name}=1   \tint32\thow many of these"
+        for name in ("graph", "num_threads", "use_nnapi", "num_runs")
+    ]
+    known = identify("\n".join(["usage: b <flags>", *lines]), "b")
+    assert known.kind == programs.TFLITE
+    assert "num_runs" in known.flags
 
 
 @pytest.mark.parametrize(

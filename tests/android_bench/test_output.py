@@ -139,6 +139,45 @@ def test_old_releases():
     assert parse(renamed, "m").inference == report.inference
 
 
+@pytest.mark.parametrize("text", [NEW, LITERT])
+@pytest.mark.parametrize("ends", ["", " p5={0} median={0} p95={0}"])
+def test_one_run_without_warm_up_is_printed_in_short(text, ends):
+    lines = text.splitlines()
+    warm_up, runs = (i for i, x in enumerate(lines) if "count=" in x)
+    lines[warm_up] = "INFO: count=0" + ends.format(0)
+    us = {NEW: 55043, LITERT: 243}[text]
+    lines[runs] = f"INFO: count=1 curr={us}" + ends.format(us)
+    report = parse("\n".join(lines), "m")
+    assert report.warm_up is None
+    assert report.inference.count == 1
+    assert report.inference.min_us == report.inference.avg_us == us
+    assert report.inference.median_us == (us if ends else None)
+
+
+def test_runs_that_took_equally_long_are_printed_in_short():
+    text = OLD.replace(
+        "count=15 first=66753 curr=66800 min=66699 max=66838 avg=66767.6 "
+        "std=39", "count=15 curr=3(all same)",
+    ).replace("no stats: 66767.6", "no stats: 3")
+    runs = parse(text, "m").inference
+    assert (runs.count, runs.min_us, runs.max_us, runs.std_us) == (15, 3, 3, 0)
+
+
+@pytest.mark.parametrize(
+    "runs, message",
+    [
+        ("count=0 p5=0 median=0 p95=0", "impossible figures: count=0"),
+        ("count=5 curr=0(all same)", "impossible figures: min_us=0"),
+        ("count=5 curr=55043.2", "'min'"),
+    ],
+)
+def test_too_little_in_short_is_an_error(runs, message):
+    first = NEW.index("count=50")
+    text = NEW[:first] + runs + NEW[NEW.index("\n", first) :]
+    with pytest.raises(DeviceError, match=message):
+        parse(text, "m")
+
+
 def test_oldest_one_line_form():
     line = (
         "Timings (microseconds): count=222 first=3897 curr=3924 min=3858 "
@@ -150,7 +189,8 @@ def test_oldest_one_line_form():
 @pytest.mark.parametrize(
     "prefix",
     [
-        "", "I tflite  : ", "I/tflite  (12345): ",
+        "", "I tflite  : ", "I/tflite  (12345): ", "I/lite-rt.x ( 7): ",
+        "I litert  : [a/b-c.cc:12] ",
         "01-31 12:00:00.123  1234  1234 I tflite  : ",
     ],
 )
@@ -202,6 +242,20 @@ def test_output_of_our_own_runner():
     assert report.warm_up is None
 
 
+@pytest.mark.parametrize(
+    "name", ["init_us", "peak_mb", "min_us", "avg_us", "median_us", "count"]
+)
+@pytest.mark.parametrize(
+    "bad", ["7.5", True, [], float("nan"), float("inf"), -7.5, 10**400]
+)
+def test_our_own_runner_prints_figures_only(name, bad):
+    series = {"count": 3, "min_us": 7.5, "avg_us": 8}
+    value = {"format": "tfnas-runner/1", "init_us": 1500, "warm_up": None}
+    (value if name in ("init_us", "peak_mb") else series)[name] = bad
+    with pytest.raises(DeviceError, match="did not print"):
+        parse(json.dumps(value | {"inference": series}), "m")
+
+
 @pytest.mark.parametrize("text", [NEW, OLD, LITERT])
 def test_output_cut_anywhere_before_the_result_is_an_error(text):
     lines = text.splitlines()
@@ -234,6 +288,7 @@ def test_output_cut_anywhere_before_the_result_is_an_error(text):
         (("18.777ms", "-18.777ms"), "impossible figures"),
         (("monitoring: 12.8672", "monitoring: inf"), "impossible figures"),
         (("count=50", "count=0"), "impossible figures"),
+        (("count=50", "count=2.5"), "impossible figures"),
         (("(avg): 55043.2", "(avg): 99"), "55043.2 us beside one of 99"),
     ],
 )

@@ -84,3 +84,33 @@ def test_a_table_that_is_looked_up_in_is_not_read_whole():
     rows = model("GATHER", [4, 8], [4], "int32")
     assert rows == Contents(1, 0)
     assert model("ADD", [1000, 8], [1000, 8], "float32").weight_bytes == 32000
+
+
+@pytest.mark.parametrize(
+    "code, shape, size_bytes", [("GATHER", [4], 0), ("ADD", [1000, 8], 16000)]
+)
+def test_weights_in_half_precision_are_what_reads_them(code, shape, size_bytes):
+    builder = ModelBuilder()
+    dtype = "int32" if code == "GATHER" else "float32"
+    given = builder.tensor("x", shape, dtype)
+    half = builder.constant(
+        "t", [1000, 8], "float16", lambda: np.zeros(16000, np.uint8)
+    )
+    table = builder.tensor("f", [1000, 8], "float32")
+    result = builder.tensor("y", [*shape, 8][:2], "float32")
+    builder.op("DEQUANTIZE", [half], [table], version=3)
+    builder.op(code, [table, given], [result], version=1)
+    data = builder.finish([given], [result])
+    assert plausible.contents(data, "m") == Contents(2, size_bytes)
+
+
+def test_a_model_without_operators_or_inputs_of_them():
+    builder = ModelBuilder()
+    given = builder.tensor("x", [4], "float32")
+    assert plausible.contents(builder.finish([given], [given]), "m") == (
+        Contents(0, 0)
+    )
+    builder.op("VAR_HANDLE", [], [given], version=1)
+    assert plausible.contents(builder.finish([given], [given]), "m") == (
+        Contents(1, 0)
+    )

@@ -149,6 +149,24 @@ def test_what_is_missing_matters_to_those_who_asked_for_it(backend, line):
     assert verdict("xnnpack", line, WHOLE.format("XNNPACK")).proven
 
 
+@pytest.mark.parametrize(
+    "backend, line",
+    [
+        ("xnnpack", "XNNPACK acceleration is unsupported on this platform."),
+        ("npu", "Hexagon acceleration is unsupported on this platform."),
+        ("npu", "You should provide the DispatchLibraryDir option to use NPU."),
+        (
+            "xnnpack",
+            "XNNPACK CPU accelerator could not be loaded and registered: no.",
+        ),
+        ("ynnpack", "YNNPACK CPU accelerator is disabled."),
+    ],
+)
+def test_whichever_backend_is_missing_is_named(backend, line):
+    assert "it is not there" in refusal(backend, line)
+    assert line in refusal(backend, line)
+
+
 # The GPU's interfaces.
 
 
@@ -175,6 +193,54 @@ def test_a_fall_back_alone_proves_nothing():
     line = NOTHING.format("GPU")
     assert "nothing" in refusal("gpu", *errors, line, errors=errors)
     assert not verdict("gpu", *errors, errors=errors).proven
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Restored original execution plan after delegate application failure.",
+        "Node number 64 (TfLiteGpuDelegateV2) failed to prepare.",
+        "Disallowed CPU fallback detected.",
+    ],
+)
+def test_a_fall_back_does_not_excuse_a_delegate_that_was_taken_out(line):
+    errors = ("Falling back to OpenGL", line)
+    replacing = REPLACING.format(64, 64, "TfLiteGpuDelegateV2", 1, 0)
+    lines = (replacing, *errors)
+    assert line in refusal("gpu", *lines, errors=errors)
+
+
+@pytest.mark.parametrize(
+    "line, nodes",
+    [
+        (
+            "60 operations will run on the GPU, and the remaining 4 "
+            "operations will run on the CPU.", 60,
+        ),
+        (
+            "First 60 operations will run on the GPU, and the remaining 4 on "
+            "the CPU.", 60,
+        ),
+    ],
+)
+def test_the_gpu_says_how_much_it_leaves(line, nodes):
+    lacking = "Following operations are not supported by GPU delegate:"
+    lines = (lacking, "CONV_3D: no such operator", line)
+    assert line in refusal("gpu", *lines, errors=[lacking])
+    proof = verdict("gpu", *lines, errors=[lacking], allow_partial=True)
+    assert (proof.backend, proof.nodes, proof.of_nodes) == ("gpu", nodes, 64)
+    nothing = line.replace("60", "No").replace("the remaining", "all")
+    for leave in (False, True):
+        message = refusal("gpu", lacking, nothing, allow_partial=leave)
+        assert "nothing ran there" in message
+
+
+def test_operators_that_the_gpu_lacks_are_a_part_whoever_is_silent():
+    line = "Following operations are not supported by GPU delegate:"
+    made = "Created TensorFlow Lite delegate for GPU."
+    assert "a part stays" in refusal("gpu", made, line, errors=[line])
+    proof = verdict("gpu", made, line, errors=[line], allow_partial=True)
+    assert not proof.proven
 
 
 def test_operators_that_the_gpu_lacks_are_no_failure_of_their_own():
@@ -204,6 +270,10 @@ def test_other_errors_end_it(backend):
         ("gpu", "TfLiteGpuDelegateV2"),
         ("nnapi", "TfLiteNnapiDelegate"),
         ("npu", "DispatchDelegate"),
+        ("npu", "TfLiteHexagonDelegate"),
+        ("npu", "TfLiteNeuronDelegate"),
+        ("gpu", "MlDriftDelegate(IR)"),
+        ("gpu", "ML Drift delegate"),
     ],
 )
 def test_replaced_operators_are_counted(backend, delegate):
@@ -211,6 +281,50 @@ def test_replaced_operators_are_counted(backend, delegate):
     proof = verdict(backend, line)
     assert (proof.nodes, proof.of_nodes, proof.pieces) == (64, 64, 1)
     assert proof.backend == backend
+
+
+@pytest.mark.parametrize(
+    "delegate, interface",
+    [
+        ("LITERT_CL", "OpenCL"), ("LITERT_OPENGL", "OpenGL"),
+        ("LITERT_WEBGPU", "WebGPU"), ("LITERT_VULKAN", "Vulkan"),
+        ("LITERT_METAL", "Metal"),
+    ],
+)
+def test_delegates_of_litert_carry_their_interface(delegate, interface):
+    line = REPLACING.format(64, 64, delegate, 1, 0)
+    assert verdict("gpu", line).backend == f"gpu ({interface})"
+    details = Delegations(64, {delegate: 64}, {delegate: 1})
+    proof = verdict("gpu", details=details, enforced=True)
+    assert proof.backend == f"gpu ({interface})"
+
+
+@pytest.mark.parametrize("nodes, of_nodes", [(70, 64), (10**9, 10**9)])
+def test_numbers_of_operators_that_no_model_has(nodes, of_nodes):
+    line = REPLACING.format(nodes, of_nodes, "TfLiteXNNPackDelegate", 1, 0)
+    with pytest.raises(DeviceError, match="m.tflite: .*impossible number"):
+        verdict("xnnpack", line)
+
+
+def test_two_delegates_of_the_cpu_are_both_named():
+    lines = (
+        REPLACING.format(7, 10, "YNNPackDelegate", 3, 0),
+        REPLACING.format(3, 5, "TfLiteXNNPackDelegate", 3, 0),
+    )
+    for backend in ("xnnpack", "ynnpack"):
+        assert verdict(backend, *lines).backend == "xnnpack+ynnpack"
+
+
+@pytest.mark.parametrize("backend", ["xnnpack", "nnapi"])
+def test_a_gpu_beside_what_was_asked_is_refused(backend):
+    own = {"xnnpack": "TfLiteXNNPackDelegate", "nnapi": "TfLiteNnapiDelegate"}
+    lines = (
+        REPLACING.format(7, 10, "TfLiteGpuDelegateV2", 1, 0),
+        REPLACING.format(4, 4, own[backend], 1, 0),
+    )
+    message = refusal(backend, *lines, allow_partial=True)
+    assert "another ran beside it" in message
+    assert lines[0] in message
 
 
 def test_subgraphs_add_up():
@@ -287,6 +401,13 @@ def test_a_program_that_had_to_end_otherwise_is_proof(backend):
     assert (proof.proven, proof.backend) == (True, backend)
 
 
+def test_but_not_when_only_the_cpus_delegate_was_made():
+    assert CREATED in refusal("gpu", CREATED, enforced=True)
+    line = "Initialized OpenGL-based API."
+    proof = verdict("gpu", CREATED, line, enforced=True)
+    assert proof.backend == "gpu (OpenGL)"
+
+
 def test_but_not_against_its_own_file():
     name = "TfLiteXNNPackDelegate"
     details = Delegations(5, {name: 5}, {name: 1})
@@ -334,5 +455,10 @@ def test_a_proof_reads_back_from_a_journal_or_not_at_all():
     assert Proof(**vars(proof)) == proof
     with pytest.raises(ValueError, match="impossible number of operators"):
         Proof("gpu", "gpu", True, "", nodes=-1)
+    for nodes in (10**9, True, 1.5, "3"):
+        with pytest.raises(ValueError, match="impossible number"):
+            Proof("gpu", "gpu", True, "", nodes=nodes)
     with pytest.raises(TypeError, match="expected a text"):
         Proof("gpu", 7, True, "")
+    with pytest.raises(TypeError, match="expected true or false"):
+        Proof("gpu", "gpu", "yes", "")
