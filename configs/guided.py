@@ -115,13 +115,13 @@ def _make_local(config: config_dict.ConfigDict) -> None:
     config.target_madds = 10e6
     config.data.name = "digits"
     config.data.image_size = 16
-    config.search.queries = 8
+    config.search.queries = 6
     config.search.split = 0.8
     for train in (config.search.training, config.train):
         train.batch_size = 32
         train.augment = "none"
         train.warmup_epochs = 0
     config.search.training.epochs = 2
-    config.search.guided.initial = 4
+    config.search.guided.initial = 3
     config.search.guided.candidates = 64
     config.train.epochs = 10

@@ -54,6 +54,7 @@ def make_config(path, algorithm="guided", **search):
         f"{ROOT}/configs/guided_table.py"
     ).copy_and_resolve_references()
     config.algorithm, config.seed = algorithm, 3
+    config.target_madds = 60e6
     config.search.table = str(path)
     config.search.queries, config.search.unit_queries = 14, 5
     config.search.top_archs = 4
