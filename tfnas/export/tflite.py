@@ -1,5 +1,6 @@
 """Conversion of a Keras model to a `.tflite` file."""
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -16,11 +17,13 @@ from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
 from tfnas.export import tracing
+from tfnas.export.calibration import true_ranges
 from tfnas.export.classifiers import KerasClassifier
 from tfnas.export.feeding import fit
 from tfnas.export.inspection import require_integers
 from tfnas.export.lowering import lower as lower_for
 from tfnas.export.lowering.proof import doubt
+from tfnas.export.lowering.scales import bring_together
 from tfnas.export.metadata import Metadata
 from tfnas.export.metadata import with_metadata
 from tfnas.export.rewriting import integer_form
@@ -204,14 +207,19 @@ def _convert(traced: Any, kind: _Kind, backend: str) -> Conversion:
     except Exception as error:  # a graph of operators not met before
         reason = tracing.reason_of(error)
         return conversion(_write(traced, kind), {}, reason)
-    if not applied:
-        return conversion(_write(traced, kind), applied)
     plain = functools.cache(lambda: _write(traced, kind))
     try:
-        blob = _write(lowered, kind)
+        blob = _write(lowered, kind) if applied else plain()
     except (ExportError, ArtifactError) as error:
+        if not applied:
+            raise
         because: str | None = tracing.reason_of(error)
     else:
+        if kind.quantize == "int8" and backend != "none":
+            blob, far = bring_together(blob)
+            applied |= {"far_scales": far} if far else {}
+        if not applied:
+            return conversion(blob, applied)
         because = doubt(blob, traced, kind.quantize, kind.batches, plain)
         if because is None:
             return conversion(blob, applied)
@@ -237,7 +245,8 @@ def _write(traced: Any, kind: _Kind) -> bytes:
             converter.target_spec.supported_ops = [_ops_set(kind.quantize)]
             converter.inference_input_type = tf.as_dtype(kind.io)
             converter.inference_output_type = tf.as_dtype(kind.io)
-        blob = run_converter(converter)
+        with true_ranges() if kind.integers else contextlib.nullcontext():
+            blob = run_converter(converter)
     _require_runnable(blob)
     if kind.integers:
         activations = IO[kind.quantize][0]
