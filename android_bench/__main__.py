@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import math
 import os
 import statistics
 import sys
@@ -26,6 +27,7 @@ from absl import app
 from absl import flags
 
 from android_bench import adb
+from android_bench import binary
 from android_bench import campaign
 from android_bench import device
 from android_bench import flags as phone_flags
@@ -200,7 +202,12 @@ def check(paths: list[str], phone: AdbDevice) -> dict[str, Any]:
     return {
         **phone.describe(),
         "models": [
-            {"file": path, **dataclasses.asdict(found)}
+            {
+                "file": path,
+                **dataclasses.asdict(found),
+                # JSON has no infinity.
+                "error": found.error if math.isfinite(found.error) else None,
+            }
             for path, found in zip(paths, checking.check(paths), strict=True)
         ],
     }
@@ -210,9 +217,12 @@ def _verdicts(result: dict[str, Any]) -> str:
     lines = [_head(result)]
     for model in result["models"]:
         said = "; ".join(model["problems"]) or "as on this machine"
+        far = "without bound"
+        if model["error"] is not None:
+            far = f"{model['error']:.2%} of the spread of an output"
         lines.append(
             f"{model['file']}: {said} ({model['inputs']} inputs, largest "
-            f"error {model['error']:.2%} of the spread of an output)"
+            f"error {far})"
         )
     return "\n".join(lines)
 
@@ -278,6 +288,7 @@ def main(argv: list[str]) -> None:
         )
     tool, settings = _tool(), _settings()
     tool.describe()  # files are read before a phone is bothered
+    binary.architecture(tool.binary)
     for path in [*paths, *filter(None, [_REFERENCE.value])]:
         campaign.read(path)
     reference = interpreter.read_file(_REFERENCE.value or paths[0])

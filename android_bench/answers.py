@@ -64,13 +64,17 @@ def compare(
             )
             worst = np.inf
             continue
-        if not theirs.any() and ours.any():
-            problems.append(f"output {number} is all zeros")
+        if not np.isfinite(ours).any():
+            problems.append(f"output {number} is not finite on this machine")
         error = _error(ours, theirs, here[number].dtype)
         worst = max(worst, error)
-        if error > MAX_ERROR:
+        if not theirs.any() and ours.any():
+            problems.append(f"output {number} is all zeros")
+        elif error > MAX_ERROR:
+            # How far is in the largest error; here it would differ by input.
             problems.append(
-                f"output {number} is off by {error:.0%} of its spread"
+                f"output {number} is off by more than {MAX_ERROR:.0%} of its "
+                "spread"
             )
     return worst, problems
 

@@ -63,7 +63,8 @@ def check_fits(path: str | os.PathLike, adb: Adb) -> None:
     if wanted is None:
         return
     words = ["sh", "-c", "uname -m; getprop ro.product.cpu.abilist"]
-    said = adb.shell(words, check=False).stdout.replace(",", " ").split()
+    text = adb.shell(words, check=False).stdout.replace(",", " ")
+    said = list(dict.fromkeys(text.split()))
     known = [*said, *(_ALSO[word] for word in said if word in _ALSO)]
     for names in _MACHINES.values():
         if wanted == names[0] and not set(names) & set(known):

@@ -418,6 +418,14 @@ def test_unplugged_for_good_and_resumed_loses_no_run(
     assert runs_on(phone) == again
 
 
+def test_a_tick_of_the_clock_is_no_slowdown():
+    progress = Progress(["a"], rounds=1, seed=0)
+    progress.add((0, 0), Run(0.004, 0.005))
+    assert progress.settle(0.003, None) is None
+    assert progress.settle(0.004, None) is None  # 33 %, and the next figure
+    assert "slower" in progress.settle(0.006, None)
+
+
 def test_a_damaged_journal_is_refused_by_name(models, tmp_path):
     path = tmp_path / "journal.jsonl"
     progress = Progress(["a"], 1, 0, Journal(path, {}))

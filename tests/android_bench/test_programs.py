@@ -8,6 +8,7 @@ from android_bench import adb
 from tests.android_bench.conftest import STUB
 from tests.android_bench.test_campaign import stub
 from tests.programs import run
+from tflite_bench import writer
 from tfnas.cost.lut import LatencyTable
 
 SPACE = "densenas_resnet@32"
@@ -145,6 +146,45 @@ def test_answers_are_compared(phone, native, models, tmp_path):
     assert [m["error"] for m in result["models"]] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    "answers, problem, far",
+    [
+        ("zeros", "output 0 is all zeros (3 inputs", "of the spread"),
+        ("nan", "output 0 is not finite in 16 of 16 places", "without bound"),
+    ],
+)
+def test_wrong_answers_are_named_once(
+    phone, native, tmp_path, answers, problem, far
+):
+    phone.install(native)
+    stub(phone, answers=answers)
+    model, out = tmp_path / "m.tflite", tmp_path / "out.json"
+    key = "conv|act=linear|k=1|pad=sym|s=1|2x2x8>2x2x4"
+    model.write_bytes(writer.write_key(key, "float32"))
+    done = bench(model, "--check", f"--json={out}")
+    assert done.returncode == 1
+    assert problem in done.stdout
+    assert far in done.stdout
+    (result,) = json.loads(out.read_text())["phones"]
+    (found,) = result["models"]
+    assert len(found["problems"]) == 1
+    assert (found["error"] is None) == (answers == "nan")
+    assert phone.left_behind == []
+
+
+def test_one_run_without_warm_up(phone, models, tmp_path):
+    stub(phone, us=3)
+    out = tmp_path / "out.json"
+    done = bench(
+        models[0], "--rounds=2", "--num_runs=1", "--warmup_runs=0",
+        f"--json={out}",
+    )
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(out.read_text())["phones"]
+    assert result["models"][0]["min_ms"] == result["models"][0]["p95_ms"]
+    assert result["models"][0]["min_ms"] == 0.003
+
+
 def test_answers_that_cannot_be_compared_are_said_so(
     phone, models, litert_stub
 ):
@@ -203,6 +243,8 @@ def test_a_phone_that_dies_does_not_end_the_others(
         (["a.tflite", "--program_flag=x"], "--name=value"),
         (["a.tflite", "--rounds=0"], "rounds"),
         (["a.tflite", "--benchmark_binary=none"], "none: No such file"),
+        (["a.tflite", "--binary=/etc"], "/etc: Is a directory"),
+        (["a.tflite", f"--binary={__file__}"], "expected a program"),
         (["a.tflite"], "a.tflite: No such file"),
         (["a.tflite", "--serial=R5CT"], "serial='R5CT'"),
         (["a.tflite", "--affinity=huge"], "affinity='huge'"),
