@@ -158,16 +158,11 @@ class Campaign:
         reports: list[dict[str, Report]] = [{} for _ in paths]
         if progress.todo() or progress.unsettled or extra:
             with self._installed(timing=True) as (workspace, mask):
-                reference = self.reference or paths[0]
                 workspace.put({
                     **{model.name: model.path for model in models},
-                    _REFERENCE: reference,
+                    _REFERENCE: self.reference or paths[0],
                 })
-                for i in progress.unproven():
-                    progress.prove(i, _once_more(
-                        self.tool.prove, workspace, models[i].name,
-                        str(models[i].path), models[i].contents, mask,
-                    ))
+                self._prove_all(progress, workspace, models, mask)
                 self._run_all(progress, workspace, models, mask)
                 for model, report in zip(models, reports, strict=True):
                     for name in extra:
@@ -235,6 +230,21 @@ class Campaign:
                 "keeps a run on its cores."
             )
         return mask
+
+    def _prove_all(
+        self,
+        progress: Progress,
+        workspace: Workspace,
+        models: Sequence[Model],
+        mask: str | None,
+    ) -> None:
+        """Learns what runs each model of which nobody knows it yet."""
+        for i in progress.unproven():
+            model = models[i]
+            progress.prove(i, _once_more(
+                self.tool.prove, workspace, model.name, str(model.path),
+                model.contents, mask,
+            ))
 
     def _run_all(
         self,

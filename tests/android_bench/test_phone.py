@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from android_bench import adb
+from android_bench import programs
 from android_bench.adb import Adb
 from android_bench.benchmark import Tool
 from android_bench.options import Options
 from android_bench.phone import AdbDevice
+from android_bench.workspace import Workspace
 from tests.adb_device.daemon import DaemonPhone
 from tests.adb_device.phone import LoopbackPhone
+from tests.android_bench import test_output
 from tests.android_bench.conftest import STUB
 from tests.android_bench.test_campaign import on_run
 from tests.android_bench.test_campaign import runs_on
@@ -218,3 +221,20 @@ def test_other_programs_and_settings_are_other_provenances(
     theirs = make_device(phone, tool=Tool(other, tool.options))
     assert theirs.describe()["device"] == ours["device"]
     assert theirs.describe()["runtime"] != ours["runtime"]
+
+
+def test_a_script_that_starts_another_program_is_asked_again(
+    phone, fast_adb, tmp_path
+):
+    script = tmp_path / "benchmark_model"
+    script.write_text('#!/bin/sh\ncat "$TFNAS_PHONE/state/says"\n')
+    tool = Tool(script)
+    with Workspace(fast_adb, 60) as workspace:
+        tool.install(workspace)
+        for text, kind in (
+            (test_output.NEW, programs.TFLITE),
+            (test_output.LITERT, programs.LITERT),
+        ):
+            phone.set("says", text)
+            assert tool.program(workspace).kind == kind
+            assert tool.kind == kind
