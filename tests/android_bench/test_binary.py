@@ -54,6 +54,9 @@ def test_it_must_be_one_that_the_phone_runs(fast_adb, tmp_path):
 
 def test_a_program_that_is_too_old_for_a_model_is_refused():
     check_version("b", "2.17.0", "m.tflite", "2.3.0")
+    check_version("b", "2.19.0", "m.tflite", "2.23.0")  # LiteRT of 2026
+    with pytest.raises(ArtifactError, match="TensorFlow Lite 2.23.0 or later"):
+        check_version("b", "2.18.0", "m.tflite", "2.23.0")
     check_version("b", "unknown", "m.tflite", "2.3.0")
     check_version("b", "2.3.0", "m.tflite", None)
     with pytest.raises(ArtifactError, match="b: .* Lite 2.11.0 .* m.tflite"):
