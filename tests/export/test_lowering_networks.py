@@ -5,10 +5,12 @@ import functools
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from tests.export import networks
 from tfnas import applications
 from tfnas import export
+from tfnas import tflite_packing
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.export import tracing
@@ -170,8 +172,8 @@ def test_network_with_functions_inside_is_lowered():
     assert export.parity(model, made.blob, images).max_abs < 1e-5
 
 
-def test_file_that_the_delegate_refuses_is_made_plain():
-    """Pictures that are black above show no range for rows of a kernel."""
+def test_rows_of_a_kernel_that_see_only_black_are_kept():
+    """Pictures that are black above show no range for them."""
     image = keras.Input((7, 16, 3))
     x = L.Conv2D(8, 1, use_bias=False)(image)
     x = L.DepthwiseConv2D(7, bias_initializer="ones")(x)
@@ -179,11 +181,18 @@ def test_file_that_the_delegate_refuses_is_made_plain():
     black = np.random.default_rng(0).normal(size=(4, 7, 16, 3))
     black[:, :6] = 0
     made = export.convert(model, "int8", black)
-    assert made.lowering["applied"] == {}
-    assert "the delegate refuses" in made.lowering["plain_because"]
-    plain = export.convert(model, "int8", black, lower="none")
-    assert made.blob == plain.blob
-    assert plain.lowering["plain_because"] is None
+    assert made.lowering["applied"] == {"depthwise_rows": 1, "far_scales": 1}
+    assert export.describe(made.blob)["delegate_nodes"] == 1
+    assert export.parity(model, made.blob, black).max_abs < 0.05
+    # One that the delegate refuses is not kept.
+    traced = tracing.trace(model)
+    bad = schema.ModelT.InitFromObj(schema.Model.GetRootAs(made.blob))
+    first = bad.subgraphs[0].operators[0].outputs[0]
+    bad.subgraphs[0].tensors[first].quantization.scale = [1e-9]
+    found = doubt(
+        tflite_packing.pack(bad), traced, "int8", [black[:1]], lambda: b""
+    )
+    assert "the delegate refuses the lowered file" in found
 
 
 def _small(seed):

@@ -52,6 +52,17 @@ def test_sums_of_unlike_operands_stay_in_one_piece(join, factor):
     assert np.abs(answers(made.blob) - answers(plain)).max() < 2.5 * step
 
 
+def test_an_operand_that_others_need_too_is_copied():
+    model = block(L.Add, 1e5)
+    twice = keras.Model(
+        model.input, [model.output, model.get_layer("first").output]
+    )
+    made = export.convert(twice, "int8", IMAGES)
+    assert made.lowering["applied"] == {"far_scales": 1}
+    assert export.describe(made.blob)["ops"]["QUANTIZE"] >= 1
+    assert pieces(made.blob) == 1
+
+
 def test_usual_files_are_left_alone():
     blob = export.to_tflite(block(L.Add, 30), "int8", IMAGES)
     again, mended = bring_together(blob)

@@ -8,6 +8,7 @@ layers fade. XNNPACK refuses such an operator, and the file falls into pieces.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -16,6 +17,13 @@ from tfnas import tflite_packing
 
 _SUMS = (schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB)
 _QUANTIZE = schema.BuiltinOperator.QUANTIZE
+# They compute in the steps that they are given; a pool, say, in its input's.
+_FREE = (
+    *_SUMS, schema.BuiltinOperator.MUL, schema.BuiltinOperator.CONV_2D,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D,
+    schema.BuiltinOperator.FULLY_CONNECTED,
+    schema.BuiltinOperator.TRANSPOSE_CONV,
+)
 # Of the scale of an operand by that of the sum, and of what goes into a
 # QUANTIZE by that of what comes out, XNNPACK takes these (LiteRT 2.3.0).
 _SUM_LEAST = 1 / 1024
@@ -26,9 +34,11 @@ _HOP_UP, _HOP_DOWN = 128.0, 64.0
 
 
 def bring_together(blob: bytes) -> tuple[bytes, int]:
-    """Puts QUANTIZE operators where scales lie too far apart.
+    """Gives operands of sums coarser steps where scales lie too far apart.
 
-    What is lost is less than a quarter of a step of the sum.
+    Who computes an operand for the sum alone does it in these steps; else a
+    QUANTIZE makes a copy. What is lost is less than a quarter of a step of
+    the sum.
 
     Args:
         blob: Content of a file that computes in int8.
@@ -47,23 +57,29 @@ class _Subgraph:
 
     def __init__(self, model: schema.ModelT, graph: schema.SubGraphT):
         self._model, self._graph = model, graph
-        # What was made already, by tensor and scale.
-        self._copies: dict[tuple[int, float], int] = {}
+        uses = [i for op in graph.operators for i in op.inputs]
+        self._uses = Counter([*uses, *graph.outputs])
+        self._makers = {
+            index: op for op in graph.operators for index in op.outputs
+        }
         self._added: list[schema.OperatorT] = []
 
     def mend(self) -> int:
-        """Mends all operators; returns how many that were."""
-        operators, mended = [], 0
-        for op in self._graph.operators:
-            self._added, before = [], list(op.inputs)
+        """Mends all operators; returns how many that were.
+
+        The last ones first, since an operand may be a sum itself.
+        """
+        operators: list[schema.OperatorT] = []
+        mended = 0
+        for op in reversed(self._graph.operators):
+            self._added = []
             code = self._code(op)
             if code in _SUMS:
-                self._mend_sum(op)
+                mended += self._mend_sum(op)
             elif code == _QUANTIZE:
-                self._mend_hop(op)
-            mended += list(op.inputs) != before
-            operators += [*self._added, op]
-        self._graph.operators = operators
+                mended += self._mend_hop(op)
+            operators += [op, *reversed(self._added)]
+        self._graph.operators = operators[::-1]
         return mended
 
     def _code(self, op: schema.OperatorT) -> int:
@@ -78,22 +94,36 @@ class _Subgraph:
         scales = tensor.quantization.scale
         return float(scales[0]) if scales is not None and len(scales) else None
 
-    def _mend_sum(self, op: schema.OperatorT) -> None:
+    def _mend_sum(self, op: schema.OperatorT) -> bool:
         """Brings operands that are too fine near the scale of their sum."""
         to = self._scale(op.outputs[0])
-        inputs = list(op.inputs)
+        inputs, mended = list(op.inputs), False
         for place, index in enumerate(inputs):
             scale = self._scale(index)
             if to and scale and scale / to < _SUM_LEAST:
-                inputs[place] = self._copy(index, to * _SUM_AIM)
+                inputs[place] = self._coarser(index, to * _SUM_AIM)
+                mended = True
         op.inputs = inputs
+        return mended
 
-    def _mend_hop(self, op: schema.OperatorT) -> None:
+    def _mend_hop(self, op: schema.OperatorT) -> bool:
         """Splits a step between scales that is too wide."""
         scale, to = self._scale(op.inputs[0]), self._scale(op.outputs[0])
-        if scale and to and not _HOP_LEAST <= scale / to < _HOP_MOST:
-            near = to / _HOP_UP if scale < to else to * _HOP_DOWN
-            op.inputs = [self._copy(op.inputs[0], near)]
+        if not scale or not to or _HOP_LEAST <= scale / to < _HOP_MOST:
+            return False
+        near = to / _HOP_UP if scale < to else to * _HOP_DOWN
+        op.inputs = [self._copy(op.inputs[0], near)]
+        return True
+
+    def _coarser(self, index: int, to: float) -> int:
+        """Returns a tensor of the same content at a scale."""
+        maker = self._makers.get(index)
+        if self._uses[index] == 1 and maker and self._code(maker) in _FREE:
+            quantization = self._graph.tensors[index].quantization
+            quantization.scale = [to]
+            quantization.min = quantization.max = None
+            return index
+        return self._copy(index, to)
 
     def _copy(self, index: int, to: float) -> int:
         """Returns a copy of a tensor at a scale."""
@@ -106,9 +136,7 @@ class _Subgraph:
             near = min(max(to, low), high)
         else:
             near = to
-        if (index, near) not in self._copies:
-            self._copies[index, near] = self._quantized(index, near)
-        return self._copy(self._copies[index, near], to)
+        return self._copy(self._quantized(index, near), to)
 
     def _quantized(self, index: int, scale: float) -> int:
         """Adds a tensor of another scale, and what computes it."""
