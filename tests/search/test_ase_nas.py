@@ -8,7 +8,6 @@ import pytest
 
 from configs import ase_nas_nasbench201
 from tests.search import toy_codes
-from tfnas import artifacts
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
@@ -21,6 +20,7 @@ from tfnas.search.controller import PolicyOptions
 from tfnas.search.limit import Limit
 from tfnas.search.query import spend
 from tfnas.spaces.nasbench201 import NasBench201Space
+from tfnas.train.checkpoint import Checkpoints
 
 SPACE = toy_codes.plain()
 RNG = np.random.default_rng(0)
@@ -381,9 +381,7 @@ def write_run(folder, algorithm="ase_nas", space="toy", done=True):
     for unit in (9, 10):
         centres = [[[unit % 5] * 6, 0.5, 1.0], [[3] * 6, 0.6, 2.0]]
         state = {"work": {"searched": {"strategy": {"centres": centres}}}}
-        artifacts.write_json(
-            folder / f"checkpoints/epoch-{unit:05d}/state.json", state
-        )
+        Checkpoints(folder / "checkpoints", {}).save(unit, state)
 
 
 def test_final_centres_of_a_run_are_read(tmp_path):
