@@ -259,7 +259,10 @@ def _lowered(name, quantize):
         return None
     made = convert(model, quantize)
     assert made.lowering["plain_because"] is None
-    assert made.lowering["applied"] == {case.name: 1}
+    # Whether scales lie far apart is the weights' doing.
+    applied = dict(made.lowering["applied"])
+    applied.pop("far_scales", None)
+    assert applied == {case.name: 1}
     assert sorted(ops(made.blob)) == sorted([*case.ops, "CONV_2D"])
     return made.blob
 

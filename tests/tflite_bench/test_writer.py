@@ -30,6 +30,7 @@ KEYS = (
     "mbconv|act=relu6|e=1|k=3|pad=sym|s=1|8x8x4>8x8x6",
     "mbconv_se|act=relu|e=3|k=3|pad=sym|s=2|8x8x8>4x4x16",
     "mbconv_se|act=hard_swish|e=6|k=5|pad=same|s=1|8x8x8>8x8x8",
+    "mbconv_se_narrow|act=relu|e=3|k=3|pad=sym|s=2|8x8x8>4x4x16",
     "mbconv_se|act=hard_swish|e=1|k=7|pad=sym|s=1|8x8x8>8x8x16",
     "basic|pad=sym|s=2|8x8x4>4x4x6",
     "basic|pad=sym|s=1|8x8x4>8x8x4",

@@ -325,17 +325,22 @@ def check_log(workdir: str | os.PathLike) -> None:
     Args:
         workdir: The stage's folder. One of an older version, or without a
             good checkpoint, is left as it is.
+
+    Raises:
+        ArtifactError: when there is a folder in its place.
     """
     log = pathlib.Path(workdir) / checkpoint.LOG
     for folder in reversed(checkpoint.saved(log.parent / "checkpoints")):
-        with contextlib.suppress(ArtifactError):
+        try:
             checkpoint.check_files(folder)
-            if (folder / checkpoint.LOG).exists():
-                saved = (folder / checkpoint.LOG).read_bytes()
-                held = log.read_bytes() if log.is_file() else None
-                if held is None or not held.startswith(saved):
-                    _mend(log, saved, folder)
-            return
+        except ArtifactError:
+            continue
+        if (folder / checkpoint.LOG).exists():
+            saved = (folder / checkpoint.LOG).read_bytes()
+            held = log.read_bytes() if log.is_file() else None
+            if held is None or not held.startswith(saved):
+                _mend(log, saved, folder)
+        return
 
 
 def write_result(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
