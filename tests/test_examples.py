@@ -3,11 +3,13 @@
 import pathlib
 
 import numpy as np
+import pytest
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_finetune_ends_in_a_file_and_an_answer(program, tmp_path):
     rng = np.random.default_rng(0)
     for half, number in (("train", 8), ("val", 2)):

@@ -69,6 +69,7 @@ def make_table(path, device, of=None, nets=0, rounds=2):
     )
 
 
+@pytest.mark.slow
 def test_the_loop_closes_on_a_phone(
     make_phone, make_device, native, tmp_path, monkeypatch
 ):

@@ -41,6 +41,7 @@ def start(program, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_gradient_search_and_training_of_grey_oblong_images(start):
     tiny_runs.space()
     space = spaces.get(tiny_runs.SPACE, 10, SHAPE)

@@ -144,6 +144,7 @@ def outcome(training):
     return [v.numpy() for group in training.variables().values() for v in group]
 
 
+@pytest.mark.slow
 def test_killed_inside_the_second_phase_ends_the_same(tmp_path, monkeypatch):
     results = []
     for name, kill in (("whole", False), ("killed", True), ("killed", False)):

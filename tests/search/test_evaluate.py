@@ -144,6 +144,7 @@ def test_scores_are_accuracies_and_do_not_depend_on_the_order(alone):
     assert again.score(ARCHS[0]) == alone[0]
 
 
+@pytest.mark.slow
 def test_two_workers_score_as_one(alone):
     evaluator = TrainingEvaluator(training(), workers=2)
     try:

@@ -319,6 +319,7 @@ def test_a_training_that_diverged_is_the_worst_of_all(table):
     assert [record["accuracy"] for record in search.run_unit(0)] == [0.0] * 5
 
 
+@pytest.mark.slow
 def test_short_trainings_can_be_guided(tmp_path):
     config = guided_config.get_config("local")
     config.data.limit_train, config.data.limit_test = 60, 20

@@ -295,6 +295,7 @@ def test_a_run_takes_the_published_phases_and_scores_a_baseline(whole):
     assert {"cost", "expected_cost", "accuracy"} <= set(history[0])
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_from_its_state(whole):
     search, _, held = whole
     second = chain_nets.make_proxyless(target=0.2, spread=False)

@@ -119,6 +119,7 @@ def test_log_has_a_record_of_every_phase(undisturbed):
     ]
 
 
+@pytest.mark.slow
 def test_killed_in_every_unit_ends_with_the_same_bits(
     undisturbed, config, tmp_path, monkeypatch
 ):
