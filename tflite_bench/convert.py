@@ -90,15 +90,19 @@ def keras_model(blocks: Sequence[Block], shape: tuple[int, ...]) -> Any:
 
     first = ops.lower(blocks[0], shape).input_shape
     dtype = "float32" if first else "int32"  # a word is a number
-    x = keras.Input(batch_shape=(1, *first), dtype=dtype)
+    x = keras.Input(batch_shape=(1, *first), dtype=dtype, name="in00")
     inputs = [x]
     for i, block in enumerate(blocks):
         graph = ops.lower(block, shape)
         states = [
             keras.Input(
-                batch_shape=(1, *graph.shapes[node.name]), dtype="float32"
+                batch_shape=(1, *graph.shapes[node.name]), dtype="float32",
+                name=f"in{number:02d}",
             )
-            for node in graph.live if node.kind == "state"
+            for number, node in enumerate(
+                (node for node in graph.live if node.kind == "state"),
+                len(inputs),
+            )
         ]
         x = ops.build(block, shape, keras, f"b{i:02d}")(x, *states)
         inputs += states
@@ -126,13 +130,14 @@ def convert_model(model: Any, dtype: str) -> bytes:
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if dtype == "int8":
 
-        def samples() -> Iterator[list[np.ndarray]]:
+        def samples() -> Iterator[dict[str, np.ndarray]]:
+            # By name: the converter has an order of its own.
             for _ in range(_SAMPLES):
-                yield [
-                    rng.standard_normal(x.shape).astype(x.dtype)
+                yield {
+                    x.name: rng.standard_normal(x.shape).astype(x.dtype)
                     if x.dtype == "float32" else np.zeros(x.shape, x.dtype)
                     for x in model.inputs
-                ]
+                }
 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = samples

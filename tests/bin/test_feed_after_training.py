@@ -16,6 +16,7 @@ def place(tmp_path_factory):
     return shades.write(tmp_path_factory.mktemp("feed"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scale",
     [

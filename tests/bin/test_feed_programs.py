@@ -135,6 +135,7 @@ def _convert(model, batch=None):
     return tf.lite.TFLiteConverter.from_concrete_functions([run]).convert()
 
 
+@pytest.mark.slow
 def test_silent_files_get_the_scale_of_the_data_and_it_is_said(
     program, place, pixels, networks_by_scale
 ):
@@ -473,6 +474,7 @@ def test_one_score_tells_two_classes_apart(program, place, pixels):
             )
 
 
+@pytest.mark.slow
 def test_any_image_size_and_any_batch(
     program, place, pixels, networks_by_scale
 ):

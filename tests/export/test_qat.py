@@ -53,6 +53,7 @@ def _kernels(model):
     return found
 
 
+@pytest.mark.slow
 def test_file_computes_what_was_trained(all_kinds, digits):
     _, tuned, blob = all_kinds
     fidelity.check(tuned, blob, digits.test.arrays()[0])
@@ -93,6 +94,7 @@ def test_same_seed_gives_the_same_weights(digits, small, tuned_small):
     assert not np.array_equal(weights[0], weights[2])
 
 
+@pytest.mark.slow
 def test_file_may_take_and_give_floats(tuned_small):
     tuned = tuned_small
     floats = qat.to_int8(tuned, io="float32")

@@ -69,6 +69,7 @@ def test_a_warm_up_trains_reference_cells_only():
     assert frame < moved <= allowed
 
 
+@pytest.mark.slow
 def test_rounds_train_their_cells_alone_and_leave_nothing_behind(monkeypatch):
     search, traces = chain_nets.make_evolution(steps=2), []
     call = RunningCells.__call__
@@ -151,6 +152,7 @@ def whole():
     return search, *resuming.run_all(search, 2)
 
 
+@pytest.mark.slow
 def test_a_run_warms_up_evolves_and_scores(whole):
     search, records, _ = whole
     assert [[r["phase"] for r in unit] for unit in records] == [
@@ -197,6 +199,7 @@ def test_a_network_can_be_derived_at_a_cost(whole):
     assert search.cost(arch) == pytest.approx(bare, rel=0.3)
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_from_its_state(whole):
     search, _, held = whole
     second = chain_nets.make_evolution()

@@ -205,6 +205,7 @@ def distance(one, two):
     )
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one_with_two_norm_groups():
     """Up to rounding, which now and then turns a ReLU on or off."""
     phases = {"all": phase()}

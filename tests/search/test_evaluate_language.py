@@ -95,6 +95,7 @@ def test_a_network_of_other_words_is_refused(config):
         LanguageProxy.from_config(config).score(other)
 
 
+@pytest.mark.slow
 def test_the_search_shrinks_the_graph(config, tmp_path):
     result = runner.run_search(config, tmp_path, progress=False)
     # From 3 edges to round(0.25 * 3) = 1, by one or, with pruning, more.

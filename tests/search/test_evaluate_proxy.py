@@ -33,6 +33,7 @@ def inherited():
     return evaluator, scratch, evaluator.score(CUT)
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_what_was_scored_before(inherited):
     _, scratch, _ = inherited
     assert TrainingEvaluator(task()).scores([CUT, WHOLE]) == scratch[::-1]

@@ -222,6 +222,7 @@ def test_more_rounds_go_on_from_the_journal(space, path):
     assert more.visits == 2
 
 
+@pytest.mark.slow
 def test_five_real_kills_leave_every_row_once(space, path):
     journal = f"{path}.journal.jsonl"
     command = [

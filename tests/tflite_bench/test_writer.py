@@ -191,6 +191,7 @@ def test_the_graph_of_other_layers_is_the_converters(make, dtype):
     assert signature(written) == signature(convert_model(model, dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 @pytest.mark.parametrize(
     "arch",
@@ -209,6 +210,7 @@ def test_the_graph_of_a_network_is_the_converters(arch, dtype):
     assert signature(written) == signature(converted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 @pytest.mark.parametrize("cell", ["3.2.4.1.3.2", "1.0.3.0.0.1", "0.0.0.4.0.0"])
 def test_the_graph_of_cells_in_series_is_the_converters(cell, dtype):

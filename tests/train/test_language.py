@@ -109,6 +109,7 @@ def test_other_seeds_start_from_other_weights(read, name):
     assert not np.array_equal(tables[0], tables[2])
 
 
+@pytest.mark.slow
 def test_killed_between_epochs_gives_the_same(
     undisturbed, read, name, tmp_path
 ):

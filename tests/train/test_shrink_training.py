@@ -50,6 +50,7 @@ def train(dataset, workdir, **changes):
     return [np.array(v) for v in model.variables], accuracy
 
 
+@pytest.mark.slow
 def test_killed_after_every_epoch_ends_with_the_same_bits(
     dataset, tmp_path, monkeypatch
 ):
