@@ -133,6 +133,14 @@ class Tool:
         """Which program it is, once `program` has asked it."""
         return _PROGRAMS[self.sha256].kind
 
+    @property
+    def _once(self) -> Tool:
+        """The same program, told to run a model once."""
+        options = dataclasses.replace(
+            self.options, num_runs=1, warmup_runs=0
+        )
+        return dataclasses.replace(self, options=options)
+
     def prove(
         self,
         workspace: Workspace,
@@ -155,17 +163,12 @@ class Tool:
             TimedOut: when it does not end in time.
         """
         program = self.program(workspace)
-        once = dataclasses.replace(
-            self, options=dataclasses.replace(
-                self.options, num_runs=1, warmup_runs=0
-            ),
-        )
         path = workspace.path(_DETAILS)
         extra = program.details_to(path)
         profiled = program.kind == programs.RUNNER and contents
         if profiled:
             extra = program.profiling()
-        report = once._report(workspace, program, model, source, mask, extra)
+        report = self._once._report(workspace, program, model, source, mask, extra)
         details = None
         if profiled and contents:
             details = _profiled(report, contents)
@@ -242,16 +245,11 @@ class Tool:
             DeviceError: when it fails, or something else ran.
         """
         program = self.program(workspace)
-        once = dataclasses.replace(
-            self, options=dataclasses.replace(
-                self.options, num_runs=1, warmup_runs=0
-            ),
-        )
         files = [workspace.path(name) for name in inputs]
         extra = program.answering(
             files, shapes, workspace.path(output_name)
         )
-        report = once._report(workspace, program, model, source, mask, extra)
+        report = self._once._report(workspace, program, model, source, mask, extra)
         self._judge(program, report, source)
 
     def extra(self, workspace: Workspace, name: str) -> list[str]:

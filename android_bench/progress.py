@@ -96,6 +96,7 @@ class Progress:
             for number in range(rounds)
             for i in rng.permutation(len(digests))
         ]
+        self._places = set(self._plan)
         for record in journal.records if journal else ():
             self._take(record)
 
@@ -105,7 +106,7 @@ class Progress:
                 return
             if "run" in record:
                 number, i = record["place"]
-                if (number, i) not in self._plan:
+                if (number, i) not in self._places:
                     raise ValueError(f"no such place: {number}, {i}")
                 self._pending[number, i] = Run(**record["run"])
             elif "proof" in record:

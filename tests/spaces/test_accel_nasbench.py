@@ -1,7 +1,7 @@
 """The space of Accel-NASBench is the benchmark's, count by count."""
 
 import dataclasses
-import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -13,7 +13,8 @@ from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.spaces.accel_nasbench import BlockChoice
 
-TABLE = "/work/shared/data/tables/accel_nasbench.npz"
+ROOT = pathlib.Path(__file__).parents[2]
+TABLE = ROOT.parent / "shared" / "data" / "tables" / "accel_nasbench.npz"
 # EfficientNet-B0, which is in the space.
 B0 = [
     BlockChoice(e, k, d, 1)
@@ -61,7 +62,7 @@ def test_parameters_are_those_of_the_closed_form(space):
 
 
 @pytest.mark.skipif(
-    not os.path.exists(TABLE), reason=f"{TABLE} is not on this machine"
+    not TABLE.exists(), reason=f"{TABLE} is not on this machine"
 )
 def test_all_published_parameters_are_ours(space):
     names = ("expansion", "kernel", "depth", "squeeze_excite")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -15,7 +15,8 @@ from tfnas.errors import ConfigError
 
 CODES = list(itertools.product(range(3), repeat=8))
 STAGES = ((0, 1), (2, 3, 4), (5, 6, 7))
-TABLE = "/work/shared/data/tables/nasbench_macro.npz"
+ROOT = pathlib.Path(__file__).parents[2]
+TABLE = ROOT.parent / "shared" / "data" / "tables" / "nasbench_macro.npz"
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_other_images_and_classes_count_as_they_should():
 
 
 @pytest.mark.skipif(
-    not os.path.exists(TABLE), reason=f"{TABLE} is not on this machine"
+    not TABLE.exists(), reason=f"{TABLE} is not on this machine"
 )
 def test_all_published_counts_are_ours(space):
     with np.load(TABLE, allow_pickle=False) as table:
