@@ -168,7 +168,9 @@ class Tool:
         profiled = program.kind == programs.RUNNER and contents
         if profiled:
             extra = program.profiling()
-        report = self._once._report(workspace, program, model, source, mask, extra)
+        report = self._once._report(
+            workspace, program, model, source, mask, extra
+        )
         details = None
         if profiled and contents:
             details = _profiled(report, contents)
@@ -249,7 +251,9 @@ class Tool:
         extra = program.answering(
             files, shapes, workspace.path(output_name)
         )
-        report = self._once._report(workspace, program, model, source, mask, extra)
+        report = self._once._report(
+            workspace, program, model, source, mask, extra
+        )
         self._judge(program, report, source)
 
     def extra(self, workspace: Workspace, name: str) -> list[str]:

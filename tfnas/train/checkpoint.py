@@ -85,7 +85,7 @@ class Checkpoints:
                 the checkpoints before it stay as they are.
         """
         self.check_finite()
-        target = self.folder / f"epoch-{epoch:05d}"
+        target = self.folder / name_of(epoch)
         temporary = target.with_suffix(".tmp")
         self._drop_halves()
         try:
@@ -213,6 +213,11 @@ def saved(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns the complete checkpoints in a folder, oldest first."""
     found = [p for p in folder.glob("epoch-*") if _NAME.fullmatch(p.name)]
     return sorted(found, key=_epoch)
+
+
+def name_of(epoch: int) -> str:
+    """Returns the name of the folder of a checkpoint."""
+    return f"epoch-{epoch:05d}"
 
 
 def _epoch(path: pathlib.Path) -> int:

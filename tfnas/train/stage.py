@@ -205,7 +205,7 @@ class Stage:
         folder = str(self.workdir / "tensorboard")
         writer = tf.summary.create_file_writer(folder)
         start = time.monotonic() - self._seconds
-        self._middle.load(_name_of(done))
+        self._middle.load(checkpoint.name_of(done))
         self.loop.middle = self._middle
         try:
             for unit in range(done, self.work.units):
@@ -219,7 +219,7 @@ class Stage:
         except stopping.Stopped:
             with contextlib.suppress(Diverged):
                 self._checkpoints.check_finite()
-                self._middle.save(_name_of(unit))
+                self._middle.save(checkpoint.name_of(unit))
             raise
         finally:
             writer.close()
@@ -307,11 +307,6 @@ class Stage:
         )
         self._middle.begin()
         self._middle.drop()
-
-
-def _name_of(units: int) -> str:
-    """Returns the name of the checkpoint that a unit begins with."""
-    return f"epoch-{units:05d}"
 
 
 def _mend(log: pathlib.Path, saved: bytes, folder: pathlib.Path) -> None:
