@@ -264,26 +264,13 @@ class Campaign:
             before = device.state(self.adb)
             self._settle(progress, workspace, mask, bar, before)
             while todo := progress.todo():
-                device.wait_until_fit(self.adb, gates, bar.write)
-                self._wait_for_clocks(before)
+                device.wait_until_fit(self.adb, gates, bar.write, before)
                 for number, i in todo[:batch]:
                     report = self._run(workspace, models[i], mask)
                     progress.add((number, i), _times(report))
                 self._settle(progress, workspace, mask, bar, before)
                 bar.update(left - len(progress.todo()))
                 left = len(progress.todo())
-
-    def _wait_for_clocks(self, before: device.State) -> None:
-        """Waits until no clock is held lower than it was before."""
-        gates = self.settings.gates
-        deadline = time.monotonic() + gates.wait_s
-        while objection := _lowered(before, device.state(self.adb)):
-            if time.monotonic() > deadline:
-                raise DeviceError(
-                    f"{self.adb.serial}: {objection}, for {gates.wait_s:g} s "
-                    "already."
-                )
-            time.sleep(gates.poll_s)
 
     def _settle(
         self,
@@ -296,8 +283,7 @@ class Campaign:
         reference = Model("reference model", name=_REFERENCE)
         report = self._run(workspace, reference, mask)
         state = device.state(self.adb)
-        objection = self.settings.gates.objection(state)
-        objection = objection or _lowered(before, state)
+        objection = self.settings.gates.objection(state, before)
         reason = progress.settle(_times(report).min_ms, objection, state)
         if reason:
             bar.write(f"{self.adb.serial}: a batch is discarded: {reason}")
@@ -337,19 +323,6 @@ class Model:
 
     def __post_init__(self) -> None:
         self.name = self.name or f"{self.digest[:16]}.tflite"
-
-
-def _lowered(before: device.State, now: device.State) -> str | None:
-    """Returns which clock a phone holds down that it did not before."""
-    limits_mhz = {clock.max_mhz: clock.limit_mhz for clock in before.clocks}
-    for clock in now.clocks:
-        usual_mhz = limits_mhz.get(clock.max_mhz, 0)
-        if 0 < clock.limit_mhz < usual_mhz:
-            return (
-                f"cores of {clock.max_mhz} MHz are held at "
-                f"{clock.limit_mhz} MHz, {usual_mhz} MHz before"
-            )
-    return None
 
 
 def _once_more(work: Callable[..., _T], *args: Any) -> _T:

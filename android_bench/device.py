@@ -343,8 +343,16 @@ class Gates:
     wait_s: float = 900
     poll_s: float = 10
 
-    def objection(self, now: State) -> str | None:
-        """Returns why a phone is not fit, or `None` when it is."""
+    def objection(
+        self, now: State, before: State | None = None
+    ) -> str | None:
+        """Returns why a phone is not fit, or `None` when it is.
+
+        Args:
+            now: How it is.
+            before: How it was at first; clocks that it holds lower now are
+                an objection.
+        """
         if (now.thermal_status or 0) > self.max_thermal_status:
             return (
                 f"thermal status is {now.thermal_status}, at most "
@@ -363,11 +371,27 @@ class Gates:
                 f"battery is at {now.battery_percent} %, at least "
                 f"{self.min_battery_percent} is expected"
             )
-        return None
+        return lowered(before, now) if before else None
+
+
+def lowered(before: State, now: State) -> str | None:
+    """Returns which clock a phone holds down that it did not before."""
+    limits_mhz = {clock.max_mhz: clock.limit_mhz for clock in before.clocks}
+    for clock in now.clocks:
+        usual_mhz = limits_mhz.get(clock.max_mhz, 0)
+        if 0 < clock.limit_mhz < usual_mhz:
+            return (
+                f"cores of {clock.max_mhz} MHz are held at "
+                f"{clock.limit_mhz} MHz, {usual_mhz} MHz before"
+            )
+    return None
 
 
 def wait_until_fit(
-    adb: Adb, gates: Gates, tell: Callable[[str], None] = print
+    adb: Adb,
+    gates: Gates,
+    tell: Callable[[str], None] = print,
+    before: State | None = None,
 ) -> None:
     """Waits until a phone is fit to be measured.
 
@@ -375,6 +399,7 @@ def wait_until_fit(
         adb: The phone.
         gates: What it must meet.
         tell: Called once with what it waits for.
+        before: How it was at first; see `Gates.objection`.
 
     Raises:
         DeviceError: when it does not become fit in time, or its battery is
@@ -382,10 +407,10 @@ def wait_until_fit(
     """
     deadline = time.monotonic() + gates.wait_s
     told = False
-    while objection := gates.objection(now := state(adb)):
+    while objection := gates.objection(now := state(adb), before):
         # Only a low charge gets no better by waiting.
         cooling = gates.objection(
-            dataclasses.replace(now, battery_percent=None)
+            dataclasses.replace(now, battery_percent=None), before
         )
         if not cooling and now.charging is False:
             raise DeviceError(

@@ -259,11 +259,11 @@ def test_a_batch_in_which_the_phone_got_hot_is_run_again_when_it_is_cool(
             phone.set("thermal", THERMAL.format(status=2))
             stub(phone, us=1500)
 
-    def cool(adb, gates, tell):
+    def cool(adb, gates, tell, before=None):
         if gates.objection(device.state(adb)):
             phone.set("thermal", THERMAL.format(status=0))
             stub(phone, us=1000)
-        wait(adb, gates, tell)
+        wait(adb, gates, tell, before)
 
     on_run(monkeypatch, heat)
     monkeypatch.setattr(device, "wait_until_fit", cool)
