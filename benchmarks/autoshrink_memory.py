@@ -23,7 +23,7 @@ from absl import flags
 
 from benchmarks import closing
 from tfnas import cli
-from tfnas.bin import configs
+from tfnas import config_files
 
 _CANDIDATES = flags.DEFINE_integer("candidates", 60, "Networks to score.")
 _NODES = flags.DEFINE_integer("nodes", 8, "Nodes of a cell.")
@@ -45,7 +45,7 @@ def make_task() -> Any:
     """Returns the proxy that scores the candidates."""
     from tfnas.search.evaluate_proxy import ProxyTask
 
-    config = configs.load("configs/autoshrink_cnn.py")
+    config = config_files.load("configs/autoshrink_cnn.py")
     recipe = {
         **config.search.training.to_dict(), "epochs": _EPOCHS,
         "batch_size": 50, "valid_batch_size": 50, "loss_ratio": 1e9,

@@ -28,8 +28,8 @@ from absl import flags
 from benchmarks import closing
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import config_files
 from tfnas.arch import Arch
-from tfnas.bin import configs
 
 _DATA = flags.DEFINE_string(
     "data", None, "CIFAR-10, such as webp:DIR or cifar10.", required=True
@@ -66,7 +66,7 @@ _BENCH_ROUNDS = 100
 
 def make_config(seed: int, fields: dict[str, Any]) -> Any:
     """Returns the config of one seed."""
-    config = configs.load(CONFIG).copy_and_resolve_references()
+    config = config_files.load(CONFIG).copy_and_resolve_references()
     config.data.name = _DATA.value
     config.update_from_flattened_dict(fields)
     config.search.workers = _WORKERS.value

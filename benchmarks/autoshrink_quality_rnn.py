@@ -28,8 +28,8 @@ from ml_collections import config_dict
 from benchmarks import closing
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import config_files
 from tfnas.arch import Arch
-from tfnas.bin import configs
 
 _TEXT = flags.DEFINE_string(
     "text", None, "Folder with train.txt, valid.txt, test.txt.", required=True
@@ -61,7 +61,7 @@ _BENCH_ROUNDS = 200
 
 def make_config(seed: int) -> Any:
     """Returns the config of one search."""
-    config = configs.load(CONFIG).copy_and_resolve_references()
+    config = config_files.load(CONFIG).copy_and_resolve_references()
     config.data.name = f"ptb:{_TEXT.value}"
     config.update_from_flattened_dict(SETTING)
     config.seed = config.search.op_seed = seed

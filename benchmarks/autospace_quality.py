@@ -40,8 +40,8 @@ from absl import flags
 from benchmarks import closing
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import config_files
 from tfnas.arch import Arch
-from tfnas.bin import configs
 from tfnas.bin import tables
 from tfnas.cost.counting import count
 from tfnas.cost.lut import LatencyTable
@@ -88,7 +88,7 @@ _ROUNDS, _CALIBRATION_NETS = 25, 5
 
 def make_config(name: str, seed: int, fields: dict[str, Any]) -> Any:
     """Returns a config's local variant for the data of the benchmark."""
-    config = configs.load(f"{name}:local").copy_and_resolve_references()
+    config = config_files.load(f"{name}:local").copy_and_resolve_references()
     config.update_from_flattened_dict(
         {**fields, "data.name": _DATA.value, "seed": seed}
     )

@@ -49,8 +49,8 @@ from benchmarks.journal import Journal
 from tflite_bench import writer
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import config_files
 from tfnas.arch import Arch
-from tfnas.bin import configs
 from tfnas.bin import tables
 from tfnas.cost.counting import count
 from tfnas.cost.predictor import kendall_tau
@@ -169,7 +169,7 @@ class Setup:
 
 def make_config(seed: int) -> Any:
     """Returns the config of a seed."""
-    config = configs.load(CONFIG).copy_and_resolve_references()
+    config = config_files.load(CONFIG).copy_and_resolve_references()
     config.data.name, config.seed = _DATA.value, seed
     config.update_from_flattened_dict(SETTING)
     return config

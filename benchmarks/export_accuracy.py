@@ -47,9 +47,9 @@ from benchmarks import closing
 from benchmarks.journal import Journal
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import config_files
 from tfnas import spaces
 from tfnas.arch import Arch
-from tfnas.bin import configs
 from tfnas.cost.counting import count
 from tfnas.spaces.dag_specs import SHRINK_CNN
 
@@ -107,7 +107,7 @@ def networks() -> dict[str, Arch]:
 
 def make_config(seed: int) -> Any:
     """Returns the config of a seed."""
-    config = configs.load(CONFIG).copy_and_resolve_references()
+    config = config_files.load(CONFIG).copy_and_resolve_references()
     config.data.name, config.seed = _DATA.value, seed
     config.update_from_flattened_dict(SETTING | (SMOKE if smoke() else {}))
     return config

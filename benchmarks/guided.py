@@ -140,17 +140,17 @@ def _pool(band: Band) -> Pool:
 
 def _settings(arm: str) -> Any:
     """The `search` section of the config of an arm, in this setting."""
-    from tfnas.bin import configs
+    from tfnas import config_files
 
     if arm.startswith("ase_nas"):
         variant = "improved" if arm.endswith("improved") else "published"
-        search = configs.load(
+        search = config_files.load(
             f"configs/ase_nas_nasbench201.py:{variant}"
         ).search
         with search.unlocked():
             search.policy.one_hot_width = 0
         return search
-    return configs.load("configs/guided_table.py").search
+    return config_files.load("configs/guided_table.py").search
 
 
 @functools.cache

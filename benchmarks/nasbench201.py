@@ -33,7 +33,7 @@ from absl import flags
 from benchmarks import closing
 from tfnas import artifacts
 from tfnas import cli
-from tfnas.bin import configs
+from tfnas import config_files
 from tfnas.spaces.nasbench201_table import DATASETS
 from tfnas.spaces.nasbench201_table import NasBench201Table
 
@@ -114,7 +114,7 @@ class Case:
 def load_search(row: str) -> Any:
     """Returns the `search` section of the config of a row."""
     variant, _ = ROWS[row]
-    return configs.load(f"{_CONFIG}:{variant}").search
+    return config_files.load(f"{_CONFIG}:{variant}").search
 
 
 @functools.cache

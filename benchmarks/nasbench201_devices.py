@@ -23,7 +23,7 @@ from absl import flags
 
 from tfnas import artifacts
 from tfnas import cli
-from tfnas.bin import configs
+from tfnas import config_files
 from tfnas.cost.objective import pareto_front
 from tfnas.spaces.nasbench201 import is_connected
 from tfnas.spaces.nasbench201_table import DeviceTable
@@ -82,7 +82,7 @@ def _template(path: str) -> Any:
 
     space = NasBench201Table.load(path).space
     limit = Limit(space, lambda codes: 0.0)
-    config = configs.load("configs/ase_nas_nasbench201.py")
+    config = config_files.load("configs/ase_nas_nasbench201.py")
     return ase_nas.make(space, limit, config.search, 0)
 
 

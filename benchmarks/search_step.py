@@ -48,12 +48,12 @@ def make_split(images):
 
 def make_search(loop):
     """Returns the search at the published settings."""
+    from tfnas import config_files
     from tfnas import spaces
-    from tfnas.bin import configs
     from tfnas.cost.dense_costs import DenseCosts
     from tfnas.search.densenas import DenseNAS
 
-    config = configs.load("densenas_mbv2").search
+    config = config_files.load("densenas_mbv2").search
     config = config.copy_and_resolve_references()
     config.batch_size, config.augment = _BATCH.value, "none"
     config.weight_sample_num = _WEIGHT_K.value

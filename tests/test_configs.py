@@ -10,8 +10,9 @@ import zipfile
 
 import pytest
 
+import tfnas
 from tfnas import artifacts
-from tfnas.bin import configs
+from tfnas import config_files
 from tfnas.data import fields
 from tfnas.errors import ConfigError
 
@@ -73,8 +74,8 @@ def _run(*args):
 
 @pytest.mark.parametrize("spec", ["configs/tiny.py:local", "tiny:local"])
 def test_path_and_name_mean_the_same(folder, spec):
-    assert configs.load(spec).search.epochs == 3
-    assert configs.load(spec.removesuffix(":local")).search.epochs == 100
+    assert config_files.load(spec).search.epochs == 3
+    assert config_files.load(spec.removesuffix(":local")).search.epochs == 100
 
 
 def test_overrides_are_typed_and_merged(folder):
@@ -105,19 +106,48 @@ def test_wrong_use_of_the_flag_says_what_is_wrong(folder, args, message):
     assert "Traceback" not in done.stderr
 
 
+def test_config_in_python_is_that_of_the_flag(folder):
+    config = tfnas.config("tiny:local", {"search.epochs": 7}, target_ms=2)
+    assert config.to_dict() == {
+        "search": {"epochs": 7, "sizes": (32, 64)}, "target_ms": 2.0,
+    }
+    assert config.is_locked
+    nested = tfnas.config("tiny:local", {"search": {"epochs": 7}}, target_ms=2)
+    assert nested.to_dict() == config.to_dict()
+    assert tfnas.config("tiny").to_dict() == config_files.load("tiny").to_dict()
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ({"search.epoch": 7}, "near ones are search.epochs, "),
+        ({"epochs": 7}, "near ones are search.epochs, .* Received: epochs$"),
+        ({"search": {"epoch": 7}}, "search.epochs, .* Received: search.epoch$"),
+        ({"target_sm": 2.0}, "near ones are target_ms, "),
+        ({"search.epochs": "x"}, "`search.epochs` must be of type int. Rec"),
+        ({"search": 3}, "`search` must be a section. Received: search=3$"),
+        ({"search.epochs.more": 3}, "no such field"),
+    ],
+)
+def test_wrong_field_is_refused_in_a_line(folder, overrides, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        tfnas.config("tiny:local", overrides)
+    assert "\n" not in str(caught.value)
+
+
 def test_damaged_config_file_is_named(folder):
     path = pathlib.Path("configs/tiny.py")
     for text in ("def get_config(:", "nothing = 1", "get_config = dict"):
         path.write_text(text)
         with pytest.raises(ConfigError, match=r"configs/tiny\.py"):
-            configs.load("tiny")
+            config_files.load("tiny")
 
 
 def test_workdir_of_another_config_names_the_field(folder):
-    artifacts.claim_workdir("run", configs.load("tiny:local"))
-    artifacts.claim_workdir("run", configs.load("tiny:local"))
+    artifacts.claim_workdir("run", config_files.load("tiny:local"))
+    artifacts.claim_workdir("run", config_files.load("tiny:local"))
     with pytest.raises(ConfigError, match="search.epochs: 3 there, 100 here"):
-        artifacts.claim_workdir("run", configs.load("tiny"))
+        artifacts.claim_workdir("run", config_files.load("tiny"))
 
 
 OWN = '''
@@ -165,18 +195,18 @@ def test_every_field_of_the_data_can_be_set(folder, spec):
 
 def test_fields_that_a_config_leaves_out_are_null(folder):
     pathlib.Path("configs/tiny.py").write_text(OWN)
-    section = configs.load("tiny").data
+    section = config_files.load("tiny").data
     assert set(section) == set(fields.IMAGE_FIELDS)
     given = {"name": "digits", "image_size": 32, "std": 64.0}
     assert {k: v for k, v in section.items() if v is not None} == given
-    assert set(configs.load("tiny:ptb:folder").data) - set(given) == (
+    assert set(config_files.load("tiny:ptb:folder").data) - set(given) == (
         set(fields.TEXT_FIELDS) - set(given) | {"classes"}
     )
 
 
 def test_shipped_configs_have_known_fields_only():
     for path in sorted(ROOT.glob("configs/[!_]*.py")):
-        section = configs.load(str(path)).get("data", {})
+        section = config_files.load(str(path)).get("data", {})
         assert section is None or not set(section) - set(
             {**fields.IMAGE_FIELDS, **fields.TEXT_FIELDS}
         )
@@ -196,7 +226,7 @@ def test_unknown_field_of_the_data_is_refused_by_name(folder):
 
 def test_workdir_from_before_a_field_goes_on(folder):
     pathlib.Path("configs/tiny.py").write_text(OWN)
-    config = configs.load("tiny")
+    config = config_files.load("tiny")
     old = {"data": {"name": "digits", "image_size": 32, "std": 64.0}}
     artifacts.claim_workdir("run", {**old, "side": 32})
     artifacts.claim_workdir("run", config)
@@ -238,8 +268,8 @@ def test_wheel_holds_configs_and_data(tmp_path):
     found = subprocess.run(
         [sys.executable, "-c"]
         + [
-            "import sys; from tfnas.bin import configs\n"
-            "for name in sys.argv[1:]: print(configs.find(name))"
+            "import sys; from tfnas import config_files\n"
+            "for name in sys.argv[1:]: print(config_files.find(name))"
         ]
         + names,
         env={**os.environ, "PYTHONPATH": str(site)},

@@ -30,7 +30,7 @@ LEVELS = [
      "tfnas.leading_scale", "tfnas.results"],
     ["tfnas.recurrent_model"],
     ["tfnas.train", "tfnas.export", "tfnas.applications"],
-    ["tfnas.search", "tfnas.report", "tfnas.tuning"],
+    ["tfnas.search", "tfnas.report", "tfnas.tuning", "tfnas.config_files"],
     ["tfnas.bin"],
 ]
 LEVEL_OF = {part: i for i, parts in enumerate(LEVELS) for part in parts}
@@ -66,6 +66,7 @@ LIGHT = (
     "tfnas.arch.",
     "tfnas.artifacts.",
     "tfnas.cli.",
+    "tfnas.config_files.",
     "tfnas.errors.",
     "tfnas.registry.",
     "tfnas.tflite_packing.",

@@ -7,8 +7,8 @@ import pathlib
 from tests.cost.lut_tables import make_table
 from tests.dense_nets import MBV2
 from tflite_bench.device import HostDevice
+from tfnas import config_files
 from tfnas import spaces
-from tfnas.bin import configs
 from tfnas.spaces.dense import DenseSpace
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -58,7 +58,7 @@ def space():
 def make_config(**fields):
     """Returns a micro config; fields are given as `search__epochs=3`."""
     space()
-    config = configs.load(CONFIG).copy_and_resolve_references()
+    config = config_files.load(CONFIG).copy_and_resolve_references()
     changes = {name.replace("__", "."): v for name, v in fields.items()}
     config.update_from_flattened_dict({**FIELDS, **changes})
     return config

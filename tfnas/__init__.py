@@ -16,6 +16,7 @@ _OWNERS = {
     "SearchResult": "tfnas.search",
     "applications": None,
     "build_model": "tfnas.derive",
+    "config": "tfnas.config_files",
     "count": "tfnas.cost.counting",
     "data": None,
     "export": None,

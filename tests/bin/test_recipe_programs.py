@@ -5,9 +5,9 @@ import pytest
 from tests import tiny_runs
 from tfnas import applications
 from tfnas import artifacts
+from tfnas import config_files
 from tfnas.arch import Arch
 from tfnas.bin import archs
-from tfnas.bin import configs
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.ops.recurrent import is_language_model
@@ -21,7 +21,7 @@ SEARCHES = {
 
 
 def load(name, variant="imagenet"):
-    return configs.load(f"{tiny_runs.ROOT}/configs/{name}.py:{variant}")
+    return config_files.load(f"{tiny_runs.ROOT}/configs/{name}.py:{variant}")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_search_retrains_by_the_recipe_of_its_networks(search):
 
 def test_shared_parts_are_no_config():
     with pytest.raises(ConfigError, match="names: ase_nas, .*shrink_rnn") as e:
-        configs.find("_images")
+        config_files.find("_images")
     assert str(e.value).count("_images") == 1  # what was received
 
 

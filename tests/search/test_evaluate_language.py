@@ -7,8 +7,8 @@ import pytest
 
 from tests import language_models as lm
 from tests import tiny_runs
+from tfnas import config_files
 from tfnas import spaces
-from tfnas.bin import configs
 from tfnas.errors import ConfigError
 from tfnas.search import runner
 from tfnas.search.evaluate_language import LanguageProxy
@@ -21,7 +21,8 @@ WORDS = 8
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     """The local search, made tiny: a candidate takes a second or two."""
-    config = configs.load(f"{tiny_runs.ROOT}/configs/autoshrink_rnn.py:local")
+    path = f"{tiny_runs.ROOT}/configs/autoshrink_rnn.py"
+    config = config_files.load(f"{path}:local")
     config = config.copy_and_resolve_references()
     config.data.name = lm.write_text(tmp_path_factory.mktemp("text"))
     config.update_from_flattened_dict(

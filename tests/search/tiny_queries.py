@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.tiny_runs import ROOT
 from tfnas import artifacts
-from tfnas.bin import configs
+from tfnas import config_files
 
 CONFIG = f"{ROOT}/configs/ase_nas_nasbench201.py"
 CELLS = np.array(list(itertools.product(range(5), repeat=6)))
@@ -54,7 +54,7 @@ def write_tables(folder):
 
 def make_config(folder, algorithm="local_search", **search):
     """Returns the config of a search of 20 queries in those tables."""
-    config = configs.load(CONFIG).copy_and_resolve_references()
+    config = config_files.load(CONFIG).copy_and_resolve_references()
     config.algorithm, config.seed = algorithm, 3
     config.search.table = str(folder / "nasbench201.npz")
     config.search.latencies = str(folder / "latency.npz")

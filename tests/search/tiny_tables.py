@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.tiny_runs import ROOT
 from tfnas import artifacts
-from tfnas.bin import configs
+from tfnas import config_files
 
 MACRO = np.array(list(itertools.product(range(3), repeat=8)))
 GAIN = np.array([0.0, 2.0, 3.0])
@@ -50,7 +50,7 @@ def write_macro(folder):
 
 def make_config(path, algorithm="guided", **search):
     """Returns the config of a search of 14 queries in the table of Macro."""
-    config = configs.load(
+    config = config_files.load(
         f"{ROOT}/configs/guided_table.py"
     ).copy_and_resolve_references()
     config.algorithm, config.seed = algorithm, 3

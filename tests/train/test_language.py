@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests import language_models as lm
 from tests import tiny_runs
 from tfnas import artifacts
-from tfnas.bin import configs
+from tfnas import config_files
 from tfnas.data import text as texts
 from tfnas.errors import ConfigError
 from tfnas.errors import Diverged
@@ -39,7 +39,7 @@ def read(name):
 
 def make_config(name, **fields):
     """A recipe that takes seconds, with all that the published one has."""
-    config = configs.load(f"{tiny_runs.ROOT}/configs/shrink_rnn.py:local")
+    config = config_files.load(f"{tiny_runs.ROOT}/configs/shrink_rnn.py:local")
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(
         {

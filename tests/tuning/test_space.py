@@ -3,7 +3,7 @@
 import pytest
 from ml_collections import config_dict
 
-from tfnas.bin import configs
+from tfnas import config_files
 from tfnas.errors import ConfigError
 from tfnas.tuning import space
 
@@ -57,7 +57,7 @@ def test_ranges_become_keras_tuners():
 
 @pytest.mark.parametrize("variant", ["imagenet", "local"])
 def test_the_config_that_ships_is_right(variant):
-    made = configs.load(f"tune:{variant}")
+    made = config_files.load(f"tune:{variant}")
     assert space.settings(made)["tuner"] == "hyperband"
 
 
