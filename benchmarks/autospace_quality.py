@@ -41,8 +41,8 @@ from benchmarks import closing
 from tfnas import artifacts
 from tfnas import cli
 from tfnas import config_files
+from tfnas import measuring
 from tfnas.arch import Arch
-from tfnas.bin import tables
 from tfnas.cost.counting import count
 from tfnas.cost.lut import LatencyTable
 from tfnas.ops.cell import Cell
@@ -188,7 +188,7 @@ def search(
         "hand_made": hand_made(names["hand_made"], SPEC_32),
     }
     measured = {
-        name: tables.build_table(
+        name: measuring.build_table(
             space, folder / f"lut_{name}" / "table.json",
             rounds=_ROUNDS, nets=_CALIBRATION_NETS, strict=False,
         )

@@ -50,8 +50,8 @@ from tflite_bench import writer
 from tfnas import artifacts
 from tfnas import cli
 from tfnas import config_files
+from tfnas import measuring
 from tfnas.arch import Arch
-from tfnas.bin import tables
 from tfnas.cost.counting import count
 from tfnas.cost.predictor import kendall_tau
 
@@ -151,7 +151,7 @@ class Setup:
         path = self.folder / "lut" / "table.json"
         if not path.exists():
             self.journal.spend()
-            tables.build_table(self.space, path, HostDevice(), strict=False)
+            measuring.build_table(self.space, path, HostDevice(), strict=False)
         return LatencyTable.load(path)
 
     def train(
@@ -178,7 +178,7 @@ def make_config(seed: int) -> Any:
 def rank_subnets(setup: Setup) -> dict[str, Any]:
     """Compares shared weights with trainings of their own."""
     rows = []
-    archs = tables.spanning_nets(setup.space, SUBNETS, seed=1)
+    archs = measuring.spanning_nets(setup.space, SUBNETS, seed=1)
     for i, arch in enumerate([*archs, *corners(setup.space)]):
         shared = setup.journal.unit(
             f"shared_{i:02d}",

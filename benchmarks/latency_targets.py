@@ -28,8 +28,8 @@ from absl import flags
 from benchmarks import closing
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import measuring
 from tfnas import spaces
-from tfnas.bin import tables
 from tfnas.cost.lut import LatencyTable
 
 _DATA = flags.DEFINE_string(
@@ -127,7 +127,7 @@ def main(argv: list[str]) -> None:
     del argv
     folder = pathlib.Path(_WORKDIR.value)
     space = spaces.get(SPACE, _CLASSES.value, (SIZE, SIZE, 3))
-    table = tables.build_table(
+    table = measuring.build_table(
         space, folder / "lut" / "table.json", dtype=DTYPE,
         rounds=_TABLE_ROUNDS, nets=_NETS, strict=False,
     )

@@ -30,10 +30,10 @@ from tflite_bench import build
 from tflite_bench.device import HostDevice
 from tfnas import artifacts
 from tfnas import cli
+from tfnas import measuring
 from tfnas import ops
 from tfnas import spaces
 from tfnas.arch import Arch
-from tfnas.bin import tables
 from tfnas.cost.calibration import calibrate
 from tfnas.cost.counting import count
 from tfnas.cost.lut import LatencyTable
@@ -50,7 +50,8 @@ _BUILD_S = 300.0
 _SPACE = flags.DEFINE_string("space", "densenas_mbv2", "Search space, or all.")
 _DTYPES = flags.DEFINE_list("dtypes", ["float32", "int8"], "Types to test.")
 _ENTRIES = flags.DEFINE_enum(
-    "entries", tables.AUTO, [tables.AUTO, *build.ENTRIES], "What a row is."
+    "entries", measuring.AUTO, [measuring.AUTO, *build.ENTRIES],
+    "What a row is.",
 )
 _BEFORE = flags.DEFINE_bool(
     "before", False, "Rows as they were: blocks alone, not rewritten."
@@ -121,10 +122,10 @@ def _run(
 ) -> dict:
     """Builds one table and compares it with unseen networks."""
     path = pathlib.Path(_WORKDIR.value) / f"{space.name}_{dtype}_{name}.json"
-    known = tables.spanning_nets(space, _NETS.value)
+    known = measuring.spanning_nets(space, _NETS.value)
     unseen = [
         arch
-        for arch in tables.spanning_nets(space, _TEST_NETS.value, _TEST_SEED)
+        for arch in measuring.spanning_nets(space, _TEST_NETS.value, _TEST_SEED)
         if arch.id not in {one.id for one in known}
     ]
     start = time.monotonic()
@@ -164,9 +165,9 @@ def _job(
     archs = (*known, *unseen)
     if not _BEFORE.value:
         entries = _ENTRIES.value
-        if entries == tables.AUTO:
+        if entries == measuring.AUTO:
             entries = space.entries
-        keys = tables.space_keys(space, entries, dtype, "xnnpack")
+        keys = measuring.space_keys(space, entries, dtype, "xnnpack")
         return build.Job(keys, archs, dtype, _ROUNDS.value, False, entries)
     keys = tuple(dict.fromkeys(
         key
@@ -206,7 +207,7 @@ def _errors(table: LatencyTable, nets: list[MeasuredNet]) -> dict[str, float]:
 
 
 def _compare(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
-    fresh = tables.Fresh(tuple(predicted), tuple(measured))
+    fresh = measuring.Fresh(tuple(predicted), tuple(measured))
     return {
         "mape_percent": fresh.mape_percent,
         "max_percent": fresh.max_percent,

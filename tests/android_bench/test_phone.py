@@ -29,7 +29,7 @@ from tests.tiny_runs import make_flags
 from tests.tiny_runs import space
 from tflite_bench import build
 from tflite_bench import writer
-from tfnas.bin import tables
+from tfnas import measuring
 from tfnas.cost.lut import LatencyTable
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
@@ -62,7 +62,7 @@ class FewOperators:
 
 
 def make_table(path, device, of=None, nets=0, rounds=2):
-    return tables.build_table(
+    return measuring.build_table(
         of or FewOperators(), path, device, rounds=rounds, nets=nets,
         strict=False,
         progress=False, entries="isolated",

@@ -15,8 +15,8 @@ from tests.tflite_bench.fake_device import call_ms
 from tflite_bench import build
 from tflite_bench import writer
 from tflite_bench.interpreter import Model
+from tfnas import measuring
 from tfnas import spaces
-from tfnas.bin import tables
 from tfnas.cost.counting import count
 from tfnas.cost.lut import LatencyTable
 from tfnas.errors import ArtifactError
@@ -40,7 +40,7 @@ def path(tmp_path):
 
 def make(space, path, device, **settings):
     settings = {"nets": 3, "progress": False, **settings}
-    return tables.build_table(space, path, device, **settings)
+    return measuring.build_table(space, path, device, **settings)
 
 
 def shape_keeping_key(space):
@@ -369,14 +369,14 @@ def test_a_failing_converter_process_says_why(tmp_path):
 
 
 def test_spanning_nets_are_the_same_again_and_span_the_costs(space):
-    nets = tables.spanning_nets(space, 5)
+    nets = measuring.spanning_nets(space, 5)
     assert [n.id for n in nets] == [
-        n.id for n in tables.spanning_nets(space, 5)
+        n.id for n in measuring.spanning_nets(space, 5)
     ]
     costs = [count(net).madds for net in nets]
     assert costs == sorted(set(costs))
     assert costs[-1] > 1.5 * costs[0]
-    others = {n.id for n in tables.spanning_nets(space, 5, seed=1)}
+    others = {n.id for n in measuring.spanning_nets(space, 5, seed=1)}
     assert not others & {n.id for n in nets}
 
 

@@ -8,8 +8,8 @@ pytest.importorskip("tflite_runtime", reason="needs tflite-runtime")
 from tflite_bench import interpreter  # noqa: E402
 from tflite_bench import writer  # noqa: E402
 from tflite_bench.device import HostDevice  # noqa: E402
+from tfnas import measuring  # noqa: E402
 from tfnas import spaces  # noqa: E402
-from tfnas.bin import tables  # noqa: E402
 
 KEY = "mbconv|act=relu6|e=3|k=3|pad=sym|s=2|16x16x8>8x8x12"
 
@@ -33,7 +33,7 @@ def test_models_run_as_in_litert(tmp_path, dtype, delegates):
 
 def test_a_table_says_which_runtime_it_is_of(tmp_path):
     device = HostDevice("tflite_runtime")
-    table = tables.build_table(
+    table = measuring.build_table(
         spaces.get("densenas_resnet@32"), tmp_path / "table.json", device,
         rounds=2, strict=False, progress=False,
     )

@@ -33,13 +33,13 @@ from tflite_bench import interpreter
 from tflite_bench.device import HostDevice
 from tfnas import cli
 from tfnas import locks
+from tfnas import measuring
 from tfnas import ops
 from tfnas import spaces
 from tfnas.arch import Arch
 from tfnas.bin import any_model
 from tfnas.bin import lut_lists
 from tfnas.bin import options
-from tfnas.bin import tables
 from tfnas.cost.lut import MAX_ERROR
 from tfnas.cost.lut import LatencyTable
 from tfnas.errors import ArtifactError
@@ -106,7 +106,7 @@ _STRICT = flags.DEFINE_bool(
     "Fail where the machine is too restless for believable rows.",
 )
 _ENTRIES = flags.DEFINE_enum(
-    "entries", tables.AUTO, [tables.AUTO, *build.ENTRIES],
+    "entries", measuring.AUTO, [measuring.AUTO, *build.ENTRIES],
     "A row is one block alone; or, where it keeps its input's shape, a fifth "
     "of five in series; or one operator as the runtime runs it. auto: what "
     "the space asks for, and the next where that is off by --max_error.",
@@ -198,7 +198,7 @@ def _image_size() -> tuple[int, int] | None:
 
 def _build() -> None:
     space, path = _space(_required(_SPACE)), _path()
-    table = tables.build_table(
+    table = measuring.build_table(
         space, path, _device(path), _DTYPE.value, _ROUNDS.value, _NETS.value,
         _STRICT.value, _ENTRIES.value, lower=_LOWER.value,
         max_error=_MAX_ERROR.value,
@@ -207,8 +207,8 @@ def _build() -> None:
     print(describe(table))
 
 
-def _device(path: str) -> tables.Device:
-    return tables.get_device(
+def _device(path: str) -> measuring.Device:
+    return measuring.get_device(
         _DEVICE.value, _RUNTIME.value, _THREADS.value,
         phone_flags.BINARY.value, _FIXED.value, f"{path}.phone.jsonl",
         phone_flags.options_of(_THREADS.value),
@@ -245,7 +245,7 @@ def describe(table: LatencyTable) -> str:
         if fit
         else "calibration  none: predictions read low"
     )
-    lines.append(f"error        {tables.error_line(table)}")
+    lines.append(f"error        {measuring.error_line(table)}")
     return "\n".join(lines)
 
 
@@ -294,7 +294,7 @@ def _fresh(table: LatencyTable, space: spaces.Space) -> str:
                 f"{table.header['device']['name']}, or of another runtime; "
                 f"name it with --device and --fresh={number}"
             )
-    found = tables.measure_fresh(
+    found = measuring.measure_fresh(
         table, space, _device(_path()), number, _ROUNDS.value
     )
     if found.mape_percent > _MAX_ERROR.value:

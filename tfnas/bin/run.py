@@ -24,12 +24,12 @@ from tflite_bench import build
 from tfnas import artifacts
 from tfnas import cli
 from tfnas import locks
+from tfnas import measuring
 from tfnas import spaces
 from tfnas.arch import Arch
 from tfnas.bin import checks
 from tfnas.bin import configs
 from tfnas.bin import options
-from tfnas.bin import tables
 from tfnas.cost.calibration import calibrate
 from tfnas.cost.counting import count
 from tfnas.cost.lut import DEFAULT_LOWERING
@@ -103,7 +103,7 @@ def _run(config: Any, folder: pathlib.Path) -> None:
     dataset = data.load(config.data)
     space = spaces.get(config.space, dataset.classes, dataset.image_shape)
     table = measure_operators(config, space, folder)
-    print(f"Latency table: {tables.error_line(table)}; {table.source}")
+    print(f"Latency table: {measuring.error_line(table)}; {table.source}")
     target_ms = config.target_ms
     if target_ms is None:
         target_ms = quantile_ms(space, table, config)
@@ -160,10 +160,10 @@ def check(config: Any) -> None:
 
 def _device(
     config: Any, journal: pathlib.Path | None = None
-) -> tables.Device:
+) -> measuring.Device:
     """Returns the device of the config."""
     lut = config.lut
-    return tables.get_device(
+    return measuring.get_device(
         lut.device, benchmark_binary=lut.benchmark_binary,
         fixed_performance=lut.fixed_performance, journal=journal,
         options=phone_flags.options_of(threads=1),
@@ -183,7 +183,7 @@ def measure_operators(
         }
         artifacts.claim_workdir(path.parent, settings)
         if not path.exists():
-            tables.build_table(
+            measuring.build_table(
                 space, path, _device(config, folder / "lut" / "runs.jsonl"),
                 config.lut.dtype, config.lut.rounds, config.lut.nets,
                 strict=False, lower=_lowering(config),
