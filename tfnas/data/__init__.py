@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfnas.data import arrays
 from tfnas.data import channels
 from tfnas.data import fields
 from tfnas.data import files
@@ -56,6 +57,7 @@ _SOURCES: dict[str, Callable[[str, Settings], Source]] = {
     "webp:": sources.webp,
     "tfrecord:": records.tfrecord,
     "tfds:": records.tfds,
+    arrays.SCHEME: arrays.source,
 }
 
 # How it is seen at once, without TensorFlow, that there is no such set.
@@ -64,6 +66,7 @@ _CHECKS: dict[str, Callable[[str], None]] = {
     "npz:": sources.check,
     "webp:": lambda where: sources.check(os.path.join(where, "labels.npz")),
     "tfrecord:": records.check,
+    arrays.SCHEME: arrays.check,
 }
 
 
@@ -279,7 +282,8 @@ def _check_there(
     name: str, half: str, source: Source, needed: np.ndarray, found: np.ndarray
 ) -> None:
     missing = np.setdiff1d(needed, found)
-    if not len(missing) and len(found):
+    enough = len(found) or (half == "test" and source.untested)
+    if not len(missing) and enough:
         return
     names = [source.class_names[label] for label in missing]
     shown = ", ".join(names[:_LISTED]) + ", ..." * (len(names) > _LISTED)

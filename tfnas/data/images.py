@@ -88,6 +88,7 @@ class Source:
         mean: of red, green and blue on the 0 to 255 scale, unless configured.
         std: of red, green and blue on the 0 to 255 scale, unless configured.
         all_tested: whether a class without a test image is an error.
+        untested: whether there may be no test image at all.
         remark: what to add where images are missing, such as the files that
             were left out.
     """
@@ -98,6 +99,7 @@ class Source:
     mean: tuple[float, ...] = (127.5,) * 3
     std: tuple[float, ...] = (127.5,) * 3
     all_tested: bool = False
+    untested: bool = False
     remark: str = ""
 
 
