@@ -12,6 +12,7 @@ from tfnas import locks
 from tfnas import seeds
 from tfnas.cost.lut import LatencyTable
 from tfnas.cost.objective import check_unit
+from tfnas.data import arrays
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.search import autoshrink as _autoshrink
@@ -166,7 +167,8 @@ def _check_origin(
 
 
 def run_search(
-    config: Any, workdir: str | os.PathLike, progress: bool = True
+    config: Any, workdir: str | os.PathLike, progress: bool = True,
+    data: Any = None,
 ) -> SearchResult:
     """Runs a search to its end; the same call again goes on where it was.
 
@@ -180,18 +182,29 @@ def run_search(
         workdir: Folder of the run: `config.json`, `log.jsonl`,
             `checkpoints/`, `tensorboard/`, `result.json`.
         progress: Whether to show a progress bar.
+        data: Images, in the place of the set that the config names:
+            `(images, labels)` or a `tf.data.Dataset`; see
+            `tfnas.data.arrays.held`. The workdir knows them, and goes on
+            with the same ones only.
 
     Returns:
         The result, which is also in `result.json`.
 
     Raises:
-        ConfigError: when the workdir belongs to another config or table.
+        ConfigError: when the workdir belongs to another config, table or
+            images.
         ArtifactError: when nothing good is left of the checkpoints.
         Locked: when another process works in the folder.
         LutMiss: with every operator that the latency table lacks.
         InfeasibleBudget: when the target cannot be reached.
     """
-    folder = pathlib.Path(workdir)
+    with arrays.held(config, data) as config:
+        return _run_search(config, pathlib.Path(workdir), progress)
+
+
+def _run_search(
+    config: Any, folder: pathlib.Path, progress: bool
+) -> SearchResult:
     chief = distribute.is_chief(distribute.strategy(config.strategy))
     if (found := _finished(folder, config)) is not None:
         return found
