@@ -19,7 +19,7 @@ LEVELS = [
     [
         "tfnas.registry", "tfnas.artifacts", "tfnas.cli",
         "tfnas.tflite_packing", "tfnas.tflite_worker", "tfnas.feed",
-        "tfnas.seeds",
+        "tfnas.seeds", "tfnas.fields",
     ],
     ["tfnas.labels", "tfnas.locks"],
     ["tfnas.arch"],
@@ -31,6 +31,7 @@ LEVELS = [
     ["tfnas.recurrent_model"],
     ["tfnas.train", "tfnas.export", "tfnas.applications"],
     ["tfnas.search", "tfnas.report", "tfnas.tuning", "tfnas.config_files"],
+    ["tfnas.whole_run"],
     ["tfnas.bin"],
 ]
 LEVEL_OF = {part: i for i, parts in enumerate(LEVELS) for part in parts}
@@ -87,6 +88,8 @@ LIGHT = (
     "tfnas.report.",
     "tfnas.results.",
     "tfnas.measuring.",
+    "tfnas.whole_run.",
+    "tfnas.fields.",
     "tfnas.applications.",
     "tfnas.train.recipe.",
     "tfnas.tuning.space.",

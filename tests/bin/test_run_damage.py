@@ -12,7 +12,7 @@ from tests import damage
 from tests import tiny_runs
 from tfnas import artifacts
 from tfnas import spaces
-from tfnas.bin import run
+from tfnas import whole_run
 
 # Each of these is damaged in every way, the others in one way.
 PRODUCTS = ("model.keras", "model_float32.tflite", "model_int8.tflite",
@@ -106,7 +106,8 @@ def test_damaged_file_is_made_anew_or_named(program, finished):
 def net(tmp_path):
     """A network whose files are made up, but for what vouches for them."""
     arch = spaces.get("densenas_mbv2@32").sample(0)
-    made = run.Net(arch, "searched", tmp_path / "run" / "derived" / arch.id)
+    folder = tmp_path / "run" / "derived" / arch.id
+    made = whole_run.Net(arch, "searched", folder)
     for name in ("model.keras", "model_float32.tflite", "model_int8.tflite"):
         artifacts.write_bytes(made.folder / name, name.encode())
     return made
@@ -127,7 +128,7 @@ CONFIG = {"seed": 0, "train": {"lr": 0.1}}
 
 def test_whole_network_is_believed(net, capfd):
     write_result(net, CONFIG)
-    assert run._is_whole(CONFIG, net)
+    assert whole_run._is_whole(CONFIG, net)
     assert not capfd.readouterr().err
 
 
@@ -139,28 +140,31 @@ def test_whole_network_is_believed(net, capfd):
 def test_damaged_network_is_not_believed(net, capfd, name, way):
     write_result(net, CONFIG)
     damage.KINDS[way](net.folder / name, random.Random(0))
-    assert not run._is_whole(CONFIG, net)
+    assert not whole_run._is_whole(CONFIG, net)
     said = capfd.readouterr().err
     assert name in said or (name, way) == ("result.json", "gone")
 
 
 def test_network_of_another_config_or_arch_is_not_believed(net, capfd):
     write_result(net, CONFIG)
-    assert not run._is_whole({**CONFIG, "seed": 1}, net)
+    assert not whole_run._is_whole({**CONFIG, "seed": 1}, net)
     assert "config_sha256" in capfd.readouterr().err
     write_result(net, CONFIG, arch_id="0" * 12)
-    assert not run._is_whole(CONFIG, net)
+    assert not whole_run._is_whole(CONFIG, net)
     assert "arch_id" in capfd.readouterr().err
 
 
 def test_other_files_than_were_measured_are_measured_anew(net, capfd):
     path = net.folder / "bench.json"
-    models = [{"sha256": artifacts.sha256(net.file(d))} for d in run.DTYPES]
+    models = [
+        {"sha256": artifacts.sha256(net.file(dtype)), "spread": 0, "rounds": 1}
+        for dtype in whole_run.DTYPES
+    ]
     value = {"format": "tfnas-bench/1", "models": models,
              "config_sha256": artifacts.config_digest(CONFIG)}
     artifacts.write_json(path, value, sealed=True)
-    assert run._is_measured(path, CONFIG, [net])
+    assert whole_run._is_measured(path, CONFIG, [net])
     assert not capfd.readouterr().err
     net.file("int8").write_bytes(b"another one")
-    assert not run._is_measured(path, CONFIG, [net])
+    assert not whole_run._is_measured(path, CONFIG, [net])
     assert "other files were measured" in capfd.readouterr().err

@@ -264,6 +264,7 @@ def run_workdir(tmp_path):
                     "predicted_ms": predicted,
                     "measured_ms": factor * entry["cost"] / bias,
                     "spread": 0.012,
+                    "rounds": 25,
                     "file": f"derived/{entry['id']}/model_{dtype}.tflite",
                 }
             )

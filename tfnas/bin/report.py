@@ -21,10 +21,7 @@ def main(argv: list[str]) -> None:
     # matplotlib takes a second to load, which --help should not.
     from tfnas import report
 
-    path = report.write(_WORKDIR.value)
-    print(report.terminal_table(_WORKDIR.value))
-    print(f"The whole report: {path}")
-    print(report.next_steps(_WORKDIR.value))
+    print(report.publish(_WORKDIR.value))
 
 
 def entry() -> None:

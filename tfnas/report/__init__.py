@@ -5,6 +5,7 @@ The report reads files only: it trains, measures and decides nothing.
 
 from tfnas.report.html import write
 from tfnas.report.terminal import next_steps
+from tfnas.report.terminal import publish
 from tfnas.report.terminal import terminal_table
 
-__all__ = ["next_steps", "terminal_table", "write"]
+__all__ = ["next_steps", "publish", "terminal_table", "write"]

@@ -4,10 +4,27 @@ import textwrap
 from pathlib import Path
 
 from tfnas.report import files
+from tfnas.report import html
 from tfnas.report import summary
 from tfnas.report import workdir as workdirs
 
 _WIDTH = 80
+
+
+def publish(workdir: str | Path) -> str:
+    """Writes the page; returns what a terminal shows of the run.
+
+    Args:
+        workdir: The workdir of `tfnas-run` or of a single search.
+
+    Raises:
+        ArtifactError: If the result is missing, or a file is unreadable.
+    """
+    path = html.write(workdir)
+    return (
+        f"{terminal_table(workdir)}\nThe whole report: {path}\n"
+        f"{next_steps(workdir)}"
+    )
 
 
 def terminal_table(workdir: str | Path) -> str:
