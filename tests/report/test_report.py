@@ -137,14 +137,25 @@ def test_missing_file_leaves_its_section_out(run_workdir, missing, section):
     report.terminal_table(run_workdir)
 
 
-def test_barest_result_is_enough(tmp_path):
-    archs = [{"id": "0" * 12, "role": "searched"}]
-    value = {"format": "tfnas-result/1", "archs": archs}
+def test_barest_result_is_enough_even_of_operators_of_others(tmp_path):
+    arch = Arch((Block("theirs", 3, 4), Block("classifier", 4, 10)), (8, 8, 3),
+                10)
+    archs = [{"id": arch.id, "arch": arch.to_json(), "cost": 1}]
+    value = {"format": "tfnas-result/1", "archs": archs, "baseline": []}
     (tmp_path / "result.json").write_text(json.dumps(value))
     page = report.write(tmp_path).read_text()
-    assert not list(tmp_path.glob("plots/*"))
-    assert "<img" not in page
+    assert [p.stem for p in tmp_path.glob("plots/*")] == ["architecture"]
+    assert page.count("<img") == 1
     assert "no random baseline" in report.terminal_table(tmp_path)
+
+
+def test_network_that_is_not_the_one_of_its_id_is_refused(search_workdir):
+    def change(result):
+        result["archs"][0]["arch"]["blocks"][1]["k"] = 7
+
+    _edit(search_workdir / "result.json", change)
+    with pytest.raises(ArtifactError, match=r"archs\[0\].id` must be that of"):
+        report.write(search_workdir)
 
 
 def test_no_result_is_refused_by_name(tmp_path):

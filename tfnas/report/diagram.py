@@ -15,8 +15,8 @@ from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.cost.lut import LatencyTable
 from tfnas.errors import ArtifactError
+from tfnas.fields import printable
 from tfnas.report import palette
-from tfnas.report.fields import printable
 
 _PER_ROW = 16
 _ROW_INCHES = 2.35

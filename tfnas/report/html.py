@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from tfnas import artifacts
+from tfnas.fields import Fields
 from tfnas.report import files
 from tfnas.report import plots
 from tfnas.report import style
 from tfnas.report import summary
 from tfnas.report import workdir as workdirs
-from tfnas.report.fields import Fields
 from tfnas.report.summary import Table
 from tfnas.report.workdir import WITH_TABLE
-from tfnas.report.workdir import Measurement
 from tfnas.report.workdir import Run
+from tfnas.results import Measurement
 
 _SLOWEST = 8
 # What the tiles repeat from the headline table: its columns by their start.
@@ -234,15 +234,16 @@ def _training(pictures: Mapping[str, bytes]) -> str:
 def _export(run: Run) -> str:
     rows = []
     for net in run.networks:
-        if not net.tflite_ops and net.parity is None and net.agreement is None:
+        ops = net.tflite_ops.get("int8", {})
+        parity, agreement = net.parity_max_abs, net.argmax_agreement_int8
+        if not ops and parity is None and agreement is None:
             continue
-        operators = sorted(net.tflite_ops.items(), key=lambda item: -item[1])
-        parity = summary.UNKNOWN if net.parity is None else f"{net.parity:.1e}"
+        operators = sorted(ops.items(), key=lambda item: -item[1])
         rows.append(
             (
                 f"{net.role} {net.arch_id[:8]}",
-                parity,
-                summary.percent(net.agreement),
+                summary.UNKNOWN if parity is None else f"{parity:.1e}",
+                summary.percent(agreement),
                 summary.count(net.delegate_nodes),
                 ", ".join(f"{name} {n:.0f}" for name, n in operators),
             )

@@ -48,16 +48,16 @@ def render(draw: Callable[[Run], Figure | None], run: Run) -> bytes | None:
 def accuracy_latency(run: Run) -> Figure | None:
     """Draws every scored architecture by its predicted cost."""
     scored = {
-        c.arch_id: (c.cost, c.score)
+        c.arch.id: (c.cost, c.score)
         for c in (*run.baseline, *run.archs)
-        if c.cost is not None and c.score is not None
+        if c.score is not None
     }
     if not scored:
         return None
     figure, (axes,) = _figure(1, width=10.6, height=4.3)
     _history_points(figure, axes, run)
     _scatter(
-        axes, scored, [c.arch_id for c in run.baseline], "random baseline",
+        axes, scored, [c.arch.id for c in run.baseline], "random baseline",
         color="none", s=42, edgecolor=palette.RANDOM, linewidth=1.4, zorder=3,
     )
     front = sorted(scored[name] for name in run.pareto if name in scored)
@@ -72,7 +72,7 @@ def accuracy_latency(run: Run) -> Figure | None:
         color=palette.RANDOM, edgecolor="white",
     )
     _scatter(
-        axes, scored, [run.archs[0].arch_id], "searched", marker="*", s=300,
+        axes, scored, [run.archs[0].arch.id], "searched", marker="*", s=300,
         zorder=5, color=palette.SEARCHED, edgecolor="white",
     )
     if run.target is not None:
@@ -205,10 +205,9 @@ def predicted_measured(run: Run) -> Figure | None:
 
 def architectures(run: Run) -> Figure | None:
     """Draws the networks as diagrams, the searched one first."""
-    networks = run.networks or run.archs[:1]
     drawn = [
-        (f"{net.role} {net.arch_id[:12]}", net.arch)
-        for net in networks
+        (f"{net.role} {net.arch.id}", net.arch)
+        for net in run.networks or run.archs[:1]
         if net.arch is not None
     ]
     return diagram.draw(drawn, run.lut) if drawn else None

@@ -3,9 +3,10 @@
 import dataclasses
 import math
 
-from tfnas.report.workdir import Candidate
+from tfnas.errors import ArtifactError
 from tfnas.report.workdir import Network
 from tfnas.report.workdir import Run
+from tfnas.results import Found
 
 # The precisions of a derived network, in the order of the loop.
 PRECISIONS = {
@@ -112,12 +113,19 @@ def _search_columns(run: Run) -> list[list[str]]:
     if rivals:
         shown.append(max(rivals, key=lambda c: c.score or 0))
     return [
-        ["network", *(f"{c.role} {c.arch_id[:8]}" for c in shown)],
+        ["network", *(f"{c.role} {c.arch.id[:8]}" for c in shown)],
         ["shared-weight accuracy", *(percent(c.score) for c in shown)],
         ["predicted cost", *(cost(c.cost, run.unit) for c in shown)],
-        ["params", *(count(c.params) for c in shown)],
-        ["MAdds", *(count(c.madds) for c in shown)],
+        ["params", *(count(_counts(c, "params")) for c in shown)],
+        ["MAdds", *(count(_counts(c, "madds")) for c in shown)],
     ]
+
+
+def _counts(found: Found, name: str) -> float | None:
+    try:
+        return getattr(found.counts, name)
+    except ArtifactError:  # of operators that another package registers
+        return None
 
 
 def verdicts(run: Run) -> list[Verdict]:
@@ -236,11 +244,11 @@ def _noise(searched: Network, rival: Network, precision: str) -> str:
     )
 
 
-def _affordable(run: Run) -> list[Candidate]:
+def _affordable(run: Run) -> list[Found]:
     """Returns the scored baseline that is about as cheap as the result."""
-    limit = (run.archs[0].cost or math.inf) * (1 + SAME_LATENCY)
+    limit = run.archs[0].cost * (1 + SAME_LATENCY)
     scored = [c for c in run.baseline if c.score is not None]
-    return [c for c in scored if c.cost is None or c.cost <= limit]
+    return [c for c in scored if c.cost <= limit]
 
 
 def _shared(run: Run) -> Verdict | None:

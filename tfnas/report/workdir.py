@@ -7,25 +7,16 @@ from typing import Any
 from tfnas import artifacts
 from tfnas.arch import Arch
 from tfnas.cost.lut import LatencyTable
-from tfnas.errors import ArtifactError
-from tfnas.report.fields import Fields
-from tfnas.report.fields import printable
+from tfnas.fields import Fields
+from tfnas.fields import printable
+from tfnas.results import Bench
+from tfnas.results import Derived
+from tfnas.results import Found
+from tfnas.results import Measurement
+from tfnas.results import SearchResult
 
 # The role of networks that were measured together with the latency table.
 WITH_TABLE = "with the table"
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """An architecture as the search saw it, scored with shared weights."""
-
-    arch_id: str
-    role: str
-    arch: Arch | None
-    cost: float | None
-    score: float | None
-    params: float | None
-    madds: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,42 +29,12 @@ class Record:
     accuracy: float | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A derived network: trained from scratch, exported, checked."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network(Derived):
+    """A derived network, with its blocks and the log of its training."""
 
-    arch_id: str
-    role: str
-    arch: Arch | None
-    accuracy: dict[str, float]
-    size_bytes: dict[str, float]
-    params: float | None
-    madds: float | None
-    predicted_ms: float | None
-    test_images: float | None
-    agreement: float | None
-    parity: float | None
-    tflite_ops: dict[str, float]
-    delegate_nodes: float | None
-    log: tuple[Record, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """One network of one dtype on the device, predicted and measured."""
-
-    arch_id: str
-    role: str
-    dtype: str
-    predicted_ms: float | None
-    measured_ms: float | None
-
-    @property
-    def error(self) -> float | None:
-        """The relative error of the prediction; negative is too low."""
-        if self.predicted_ms is None or not self.measured_ms:
-            return None
-        return self.predicted_ms / self.measured_ms - 1
+    arch: Arch | None = None
+    log: tuple[Record, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +53,9 @@ class Run:
     versions: dict[str, str]
     unit: str
     target: float | None
-    archs: tuple[Candidate, ...]
-    baseline: tuple[Candidate, ...]
-    pareto: tuple[str, ...]
+    archs: list[Found]
+    baseline: list[Found]
+    pareto: list[str]
     history: tuple[dict[str, float | None], ...]
     log: tuple[Record, ...]
     lut: LatencyTable | None
@@ -136,15 +97,13 @@ def read(workdir: str | Path) -> Run:
     """
     path = Path(workdir)
     stage = path / "search" if (path / "search").is_dir() else path
-    result = _object(stage / "result.json", "tfnas-result/1")
-    archs = tuple(_candidate(f) for f in result.sections("archs"))
-    if not archs:
-        raise ArtifactError(
-            f'{result.where}: field "archs": expected at least one '
-            "architecture. Received: archs=[]"
-        )
+    result = SearchResult.load(stage / "result.json")
+    header = Fields(result.header, str(stage / "result.json"))
+    if not result.archs:
+        header.refuse("archs", "a list of at least one network", [])
     config = _optional(path / "config.json") or _optional(stage / "config.json")
-    bench = _optional(path / "bench" / "bench.json", "tfnas-bench/1")
+    bench_path = path / "bench" / "bench.json"
+    bench = Bench.load(bench_path) if bench_path.exists() else None
     # Later rounds of a run add table-2.json and so on.
     tables = sorted(
         path.glob("lut/table*.json"), key=lambda p: (len(p.name), p.name)
@@ -152,46 +111,32 @@ def read(workdir: str | Path) -> Run:
     lut = LatencyTable.load(tables[-1]) if tables else None
     return Run(
         path=path,
-        config=config.values if config else None,
-        algorithm=result.text("algorithm"),
-        space=result.text("space"),
-        seed=printable(str(result.values.get("seed"))),
-        versions=result.section("versions").flat(),
-        unit=result.text("unit"),
-        target=result.number("target"),
-        archs=archs,
-        baseline=tuple(_candidate(f) for f in result.sections("baseline")),
-        pareto=tuple(str(name) for name in result.sequence("pareto")),
-        history=tuple(_epoch(f) for f in result.sections("history")),
+        config=config,
+        algorithm=header.text("algorithm"),
+        space=header.text("space"),
+        seed=printable(str(header.values.get("seed"))),
+        versions=header.section("versions").flat(),
+        unit=header.text("unit"),
+        target=header.number("target"),
+        archs=result.archs,
+        baseline=result.baseline,
+        pareto=result.pareto,
+        history=tuple(
+            _epoch(header.within(f"history[{i}]", values))
+            for i, values in enumerate(result.history)
+        ),
         log=_log(stage / "log.jsonl"),
         lut=lut,
-        networks=_networks(path / "derived", archs),
-        measurements=(_measurements(bench) if bench else ())
+        networks=_networks(path / "derived", result.archs[0].arch.id),
+        measurements=(bench.models if bench else ())
         + (_with_table(lut) if lut else ()),
         bench=_hardware(bench) if bench else {},
-        slowdown=_slowdown(bench) if bench else None,
+        slowdown=bench.slowdown if bench else None,
     )
 
 
-def _object(path: Path, format: str | None = None) -> Fields:
-    return Fields(artifacts.read_json(path, format=format), str(path))
-
-
-def _optional(path: Path, format: str | None = None) -> Fields | None:
-    return _object(path, format) if path.exists() else None
-
-
-def _candidate(entry: Fields) -> Candidate:
-    arch = entry.values.get("arch")
-    return Candidate(
-        arch_id=entry.text("id"),
-        role=entry.text("role"),
-        arch=Arch.from_json(arch, entry.where) if arch else None,
-        cost=entry.number("cost"),
-        score=entry.number("score"),
-        params=entry.number("params"),
-        madds=entry.number("madds"),
-    )
+def _optional(path: Path) -> dict[str, Any] | None:
+    return artifacts.read_json(path) if path.exists() else None
 
 
 def _epoch(entry: Fields) -> dict[str, float | None]:
@@ -227,56 +172,21 @@ def _log(path: Path) -> tuple[Record, ...]:
     )
 
 
-def _networks(
-    derived: Path, archs: tuple[Candidate, ...]
-) -> tuple[Network, ...]:
-    networks = [_network(p) for p in sorted(derived.glob("*/result.json"))]
-    result = archs[0].arch_id
-    return tuple(
-        sorted(
-            networks, key=lambda n: (n.arch_id != result, n.role == "random")
+def _networks(derived: Path, found: str) -> tuple[Network, ...]:
+    """Returns the derived networks: the one found, then others by role."""
+    networks = []
+    for path in sorted(derived.glob("*/result.json")):
+        arch = path.with_name("arch.json")
+        networks.append(
+            dataclasses.replace(
+                Network.load(path),
+                arch=Arch.load(arch) if arch.exists() else None,
+                log=_log(path.parent / "train" / "log.jsonl"),
+            )
         )
-    )
-
-
-def _network(path: Path) -> Network:
-    result = _object(path, "tfnas-derived/1")
-    arch = path.parent / "arch.json"
-    return Network(
-        arch_id=result.text("arch_id"),
-        role=result.text("role"),
-        arch=Arch.load(arch) if arch.exists() else None,
-        accuracy=result.numbers("accuracy"),
-        size_bytes=result.numbers("size_bytes"),
-        params=result.number("params"),
-        madds=result.number("madds"),
-        predicted_ms=result.number("predicted_ms"),
-        test_images=result.number("test_images"),
-        agreement=result.number("argmax_agreement_int8"),
-        parity=result.number("parity_max_abs"),
-        tflite_ops=result.section("tflite_ops").numbers("int8"),
-        delegate_nodes=result.number("delegate_nodes"),
-        log=_log(path.parent / "train" / "log.jsonl"),
-    )
-
-
-def _measurements(bench: Fields) -> tuple[Measurement, ...]:
     return tuple(
-        Measurement(
-            arch_id=model.text("arch_id"),
-            role=model.text("role"),
-            dtype=model.text("dtype"),
-            predicted_ms=model.number("predicted_ms"),
-            measured_ms=model.number("measured_ms"),
-        )
-        for model in bench.sections("models")
+        sorted(networks, key=lambda n: (n.arch_id != found, n.role == "random"))
     )
-
-
-def _slowdown(bench: Fields) -> float | None:
-    reference = bench.section("reference")
-    then, now = reference.number("table_ms"), reference.number("bench_ms")
-    return now / then if then and now else None
 
 
 def _with_table(lut: LatencyTable) -> tuple[Measurement, ...]:
@@ -293,9 +203,6 @@ def _with_table(lut: LatencyTable) -> tuple[Measurement, ...]:
     )
 
 
-def _hardware(source: Fields) -> dict[str, str]:
-    return {
-        f"{part}.{name}": text
-        for part in ("device", "runtime")
-        for name, text in source.section(part).flat().items()
-    }
+def _hardware(bench: Bench) -> dict[str, str]:
+    parts = {"device": bench.device, "runtime": bench.runtime}
+    return Fields(parts, "bench.json").flat()
