@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _OWNERS = {
     "Arch": "tfnas.arch",
     "LatencyTable": "tfnas.cost.lut",
-    "SearchResult": "tfnas.search",
+    "SearchResult": "tfnas.results",
     "applications": None,
     "build_model": "tfnas.derive",
     "config": "tfnas.config_files",
@@ -22,6 +22,7 @@ _OWNERS = {
     "export": None,
     "ops": None,
     "report": None,
+    "run": "tfnas.whole_run",
     "run_search": "tfnas.search",
     "spaces": None,
 }

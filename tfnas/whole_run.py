@@ -23,6 +23,7 @@ from tfnas.cost.lut import DEFAULT_LOWERING
 from tfnas.cost.lut import LatencyTable
 from tfnas.cost.lut import max_error
 from tfnas.cost.lut_fields import MeasuredNet
+from tfnas.data import arrays
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.errors import Diverged
@@ -63,6 +64,7 @@ def run(
     target_ms: float | None = None,
     options: Options | None = None,
     progress: bool = True,
+    data: Any = None,
 ) -> SearchResult:
     """Measures, searches, trains, exports, measures again and reports.
 
@@ -82,6 +84,9 @@ def run(
         options: What the program on a phone is told; see
             `measuring.get_device`.
         progress: Whether to say where it is, with progress bars.
+        data: Images to train and to test on, in the place of the set that
+            the config names, `((x_train, y_train), (x_test, y_test))` or two
+            `tf.data.Dataset`s; see `tfnas.data.arrays.held`.
 
     Returns:
         The result of the (last) search; its first network is in
@@ -101,8 +106,9 @@ def run(
         config.target_ms = target_ms
     check(config)
     folder = pathlib.Path(workdir)
-    with locks.workdir(folder):
-        return _Loop(config, folder, options, progress).run()
+    with arrays.held(config, data, tested=True) as config:
+        with locks.workdir(folder):
+            return _Loop(config, folder, options, progress).run()
 
 
 def check(config: Any) -> None:
