@@ -115,7 +115,7 @@ def test_stride_and_stage_may_be_left_out():
         (["blocks"], [], "blocks"),
         (["blocks"], {}, "blocks"),
         (["blocks", 1], "conv", "blocks[1]"),
-        (["blocks", 1], {"op": "conv", "in": 3}, "blocks[1]"),
+        (["blocks", 1], {"op": "conv", "in": 3}, "blocks[1].out"),
         (["blocks", 1, "op"], "", "blocks[1].op"),
         (["blocks", 1, "op"], 7, "blocks[1].op"),
         (["blocks", 1, "in"], 0, "blocks[1].in"),

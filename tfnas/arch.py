@@ -17,24 +17,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfnas import artifacts
-from tfnas.errors import ArtifactError
+from tfnas import fields
+from tfnas.fields import Fields
 
 FORMAT = "tfnas-arch/1"
 _BLOCK_FIELDS = ("op", "in", "out", "stride", "stage")
 _ARCH_FIELDS = ("format", "space", "input_shape", "classes", "blocks")
 _MAX_SIZE = 1 << 20  # of any integer in a file: larger is a broken file
-
-
-def _fail(source: str, field: str, expected: str, received: Any) -> None:
-    raise ArtifactError(
-        f"{source}: field `{field}` must be {expected}. Received: {received!r}"
-    )
-
-
-def _check_int(source: str, field: str, value: Any, low: int) -> None:
-    ok = isinstance(value, int) and not isinstance(value, bool)
-    if not ok or not low <= value <= _MAX_SIZE:
-        _fail(source, field, f"an integer in {low}..{_MAX_SIZE}", value)
+_SIZE = fields.whole(1, _MAX_SIZE)
 
 
 def _freeze(value: Any) -> Any:
@@ -105,22 +95,16 @@ class Block:
         Raises:
             ArtifactError: naming the field that is wrong.
         """
-        if not isinstance(value, dict):
-            _fail(source, field, "an object", value)
-        missing = [f for f in _BLOCK_FIELDS[:3] if f not in value]
-        if missing:
-            _fail(source, field, f"an object with {missing}", sorted(value))
-        if not isinstance(value["op"], str) or not value["op"]:
-            _fail(source, f"{field}.op", "the name of an op", value["op"])
-        stride, stage = value.get("stride", 1), value.get("stage", 0)
-        _check_int(source, f"{field}.in", value["in"], 1)
-        _check_int(source, f"{field}.out", value["out"], 1)
-        _check_int(source, f"{field}.stage", stage, 0)
-        if type(stride) is not int or stride not in (1, 2):
-            _fail(source, f"{field}.stride", "1 or 2", stride)
+        given = Fields(value, source, field).values
+        block = Fields({"stride": 1, "stage": 0, **given}, source, field)
         attrs = {k: v for k, v in value.items() if k not in _BLOCK_FIELDS}
         return cls(
-            value["op"], value["in"], value["out"], stride, stage, attrs
+            block.need("op", fields.TEXT),
+            block.need("in", _SIZE),
+            block.need("out", _SIZE),
+            block.need("stride", fields.one_of((1, 2))),
+            block.need("stage", fields.whole(0, _MAX_SIZE)),
+            attrs,
         )
 
 
@@ -180,32 +164,20 @@ class Arch:
         Raises:
             ArtifactError: naming the source and the field that is wrong.
         """
-        if not isinstance(value, dict):
-            _fail(source, "", "an object", value)
-        if value.get("format") != FORMAT:
-            _fail(source, "format", repr(FORMAT), value.get("format"))
-        unknown = sorted(set(value) - set(_ARCH_FIELDS))
-        if unknown:
-            _fail(source, unknown[0], f"one of {_ARCH_FIELDS}", unknown)
-        shape, blocks = value.get("input_shape"), value.get("blocks")
-        if not isinstance(shape, list) or len(shape) not in (1, 3):
-            _fail(source, "input_shape", "[height, width, channels]", shape)
-        for i, size in enumerate(shape):
-            _check_int(source, f"input_shape[{i}]", size, 1)
-        _check_int(source, "classes", value.get("classes"), 1)
-        space = value.get("space")
-        if space is not None and not isinstance(space, str):
-            _fail(source, "space", "a name or null", space)
-        if not isinstance(blocks, list) or not blocks:
-            _fail(source, "blocks", "a list of blocks", blocks)
+        arch = Fields(value, source)
+        arch.need("format", fields.one_of((FORMAT,)))
+        arch.only(_ARCH_FIELDS)
+        shape = arch.each("input_shape", _SIZE)
+        if len(shape) not in (1, 3):
+            arch.refuse("input_shape", "[height, width, channels]", shape)
         return cls(
             tuple(
-                Block.from_json(b, source, f"blocks[{i}]")
-                for i, b in enumerate(blocks)
+                Block.from_json(block, source, f"blocks[{i}]")
+                for i, block in enumerate(arch.need("blocks", fields.FILLED))
             ),
-            tuple(shape),
-            value["classes"],
-            space,
+            shape,
+            arch.need("classes", _SIZE),
+            arch.need("space", fields.optional(fields.STRING)),
         )
 
     def save(self, path: str | os.PathLike) -> None:

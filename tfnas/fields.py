@@ -21,7 +21,7 @@ from tfnas.errors import ConfigError
 # What a value must be, in words, and whether it is.
 Rule = tuple[str, Callable[[Any], bool]]
 
-_MAX_SHOWN = 200  # characters of a wrong value
+_MAX_SHOWN = 80  # characters of a wrong value
 
 
 def shown(value: Any) -> str:
@@ -62,7 +62,11 @@ def whole(low: int, high: int | None = None) -> Rule:
 
 def one_of(names: Collection[Any]) -> Rule:
     """Returns the rule of values that are one of these."""
-    return f"one of {names}", lambda v: any(
+    text = f"one of {names}"
+    if len(names) < 3:
+        text = " or ".join(map(repr, names))
+    # 1.0 and True are no 1.
+    return text, lambda v: any(
         type(v) is type(name) and v == name for name in names
     )
 
@@ -82,6 +86,7 @@ BELOW_1: Rule = ("a number from 0 to below 1", lambda v: (
     is_number(v) and 0 <= v < 1
 ))
 BOOL: Rule = ("true or false", lambda v: isinstance(v, bool))
+STRING: Rule = ("a string", lambda v: isinstance(v, str))
 TEXT: Rule = ("a text", lambda v: isinstance(v, str) and bool(v))
 LIST: Rule = ("a list", lambda v: isinstance(v, list))
 FILLED: Rule = ("a list, not empty", lambda v: isinstance(v, list) and bool(v))

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.cost import lut_fields
+from tfnas.cost import summaries
 from tfnas.cost.lut_fields import Calibration
 from tfnas.cost.lut_fields import LutRow
 from tfnas.cost.lut_fields import MeasuredNet
@@ -191,9 +193,9 @@ class LatencyTable:
             raise ArtifactError(
                 f"{source}: not valid JSON (damaged or truncated?): {error}"
             ) from error
-        fields = lut_fields.read(value, source)
+        parts = lut_fields.read(value, source)
         artifacts.unsealed(value, source)
-        return cls(**fields, source=source)
+        return cls(**parts, source=source)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the table, atomically and sealed; see `artifacts`.
@@ -217,6 +219,13 @@ class LatencyTable:
         lut_fields.read(value, str(path))
         artifacts.write_json(path, value, sealed=True)
 
+    def __repr__(self) -> str:
+        return summaries.line_of_table(self)
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Prints where the numbers are from, and the rows by kind."""
+        print_fn(summaries.of_table(self))
+
     @property
     def dtype(self) -> str:
         """The type of the measured models, `"float32"` or `"int8"`."""
@@ -230,7 +239,7 @@ class LatencyTable:
     @property
     def lowering(self) -> str:
         """The lowering of the measured models (`tfnas.lowering`)."""
-        return self.header.get("runtime", {}).get("lowering", "none")
+        return self.header.get("runtime", {}).get("lowering") or "none"
 
     @property
     def error_percent(self) -> float | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from tfnas import fields
 from tfnas.arch import Arch
 from tfnas.errors import ArtifactError
+from tfnas.fields import Fields
+from tfnas.fields import shown
 
 FORMAT = "tfnas-lut/1"
 DTYPES = ("float32", "int8")
@@ -18,8 +19,33 @@ LEAST_NETS_AFFINE = 5  # to fit a scale and a bias
 # What the rows of a table are; `tflite_bench.build.Job` says more.
 ENTRIES = ("isolated", "chain", "operators")
 LOWERINGS = ("xnnpack", "none")
-_MAX_SHOWN = 80  # characters of a wrong value
 _MAX_KEY = 200  # of a row's key in messages
+_COUNT = fields.whole(1)
+_ROWS = ("an object with rows", lambda v: isinstance(v, dict) and bool(v))
+_HEADER = {
+    "unit": fields.one_of(("ms",)),
+    "device": fields.OBJECT,
+    "runtime": fields.OBJECT,
+    "tool": fields.OBJECT,
+    "batch": _COUNT,
+    "rounds": _COUNT,
+    "statistic": fields.TEXT,
+    "clock": fields.TEXT,
+    "entries": fields.one_of(ENTRIES),
+    "date": fields.TEXT,
+}
+_SECTIONS = {
+    "device": {"name": fields.TEXT, "cpu": fields.TEXT},
+    "tool": {"name": fields.TEXT, "sha256": fields.TEXT},
+    "runtime": {
+        "delegate": fields.TEXT,
+        "dtype": fields.one_of(DTYPES),
+        "threads": _COUNT,
+        # Older tables do not say it.
+        "lowering": fields.optional(fields.one_of(LOWERINGS)),
+    },
+    "runtime.tflite": {"name": fields.TEXT, "version": fields.TEXT},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,18 +128,6 @@ class Calibration:
         return text
 
 
-def shown(value: Any) -> str:
-    """Returns a wrong value as messages show it: never at length."""
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
-
-
-def _fail(source: str, field: str, expected: str, received: Any) -> None:
-    raise ArtifactError(
-        f"{source}: {field} must be {expected}. Received: {shown(received)}"
-    )
-
-
 def unique_keys(source: str) -> Callable[[list[tuple[str, Any]]], dict]:
     """Returns a JSON object hook that refuses a key given twice."""
 
@@ -122,144 +136,50 @@ def unique_keys(source: str) -> Callable[[list[tuple[str, Any]]], dict]:
         if len(value) < len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            _fail(source, "each key", "there once", twice)
+            raise ArtifactError(
+                f"{source}: each key must be there once. "
+                f"Received: {shown(twice)}"
+            )
         return value
 
     return hook
 
 
-def _is_number(value: Any, low: float = -math.inf) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        # Compared, not converted: JSON integers may exceed every float.
-        and abs(value) <= sys.float_info.max
-        and value >= low
-    )
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and _is_number(value, 1)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _reading(value: Any, source: str, place: str) -> dict[str, Any]:
-    """Checks what rows and networks share."""
-    if not isinstance(value, dict):
-        _fail(source, place, "an object", value)
-    latency_ms = value.get("latency_ms")
-    if not _is_number(latency_ms, 0) or latency_ms == 0:
-        _fail(
-            source, f"{place}, field `latency_ms`",
-            "a positive number of milliseconds", latency_ms,
-        )
-    if not _is_number(value.get("spread"), 0):
-        _fail(
-            source, f"{place}, field `spread`", "a fraction >= 0",
-            value.get("spread"),
-        )
-    if not _is_count(value.get("n")):
-        _fail(
-            source, f"{place}, field `n`", "a number of rounds >= 1",
-            value.get("n"),
-        )
-    return {k: value[k] for k in ("latency_ms", "spread", "n")}
-
-
-def _object(value: Any, source: str, field: str, texts: tuple) -> dict:
-    """Checks an object of the header and its text fields."""
-    if not isinstance(value, dict):
-        _fail(source, f"field `{field}`", "an object", value)
-    for name in texts:
-        if not _is_text(value.get(name)):
-            _fail(
-                source, f"field `{field}.{name}`", "a text", value.get(name)
-            )
-    return value
-
-
-def _header(value: dict[str, Any], source: str) -> dict[str, Any]:
-    header: dict[str, Any] = {
-        "unit": value.get("unit"),
-        "device": _object(
-            value.get("device"), source, "device", ("name", "cpu")
-        ),
-        "runtime": _object(
-            value.get("runtime"), source, "runtime", ("delegate",)
-        ),
-        "tool": _object(
-            value.get("tool"), source, "tool", ("name", "sha256")
-        ),
-        "conditions": _object(
-            value.get("conditions", {}), source, "conditions", ()
-        ),
+def _reading(row: Fields) -> dict[str, Any]:
+    """Returns what rows and networks share."""
+    return {
+        "latency_ms": row.need("latency_ms", fields.POSITIVE),
+        "spread": row.need("spread", fields.NOT_NEGATIVE),
+        "n": row.need("n", _COUNT),
     }
-    if header["unit"] != "ms":
-        _fail(source, "field `unit`", "'ms'", header["unit"])
-    runtime = header["runtime"]
-    _object(
-        runtime.get("tflite"), source, "runtime.tflite", ("name", "version")
-    )
-    if runtime.get("dtype") not in DTYPES:
-        _fail(
-            source, "field `runtime.dtype`", f"one of {DTYPES}",
-            runtime.get("dtype"),
-        )
-    if not _is_count(runtime.get("threads")):
-        _fail(
-            source, "field `runtime.threads`", "an integer >= 1",
-            runtime.get("threads"),
-        )
-    lowering = runtime.get("lowering", "none")  # older tables do not say
-    if lowering not in LOWERINGS:
-        _fail(
-            source, "field `runtime.lowering`", f"one of {LOWERINGS}",
-            lowering,
-        )
-    for name in ("batch", "rounds"):
-        header[name] = value.get(name)
-        if not _is_count(header[name]):
-            _fail(source, f"field `{name}`", "an integer >= 1", header[name])
-    for name in ("statistic", "clock", "entries", "date"):
-        header[name] = value.get(name)
-        if not _is_text(header[name]):
-            _fail(source, f"field `{name}`", "a text", header[name])
-    if header["entries"] not in ENTRIES:
-        _fail(source, "field `entries`", f"one of {ENTRIES}", header["entries"])
-    return header
 
 
-def _calibration(value: Any, source: str) -> Calibration | None:
-    if value is None:
-        return None
-    _object(value, source, "calibration", ("space",))
-    fields = {f.name for f in dataclasses.fields(Calibration)}
-    optional = {"held_out_percent", "held_out_max_percent"}
-    if not fields - optional <= set(value) <= fields:
-        _fail(
-            source, "field `calibration`",
-            f"an object with {', '.join(sorted(fields - optional))}",
-            sorted(value),
-        )
-    given = optional & set(value)
-    for name, low in [
-        ("scale", 0), ("bias_ms", -math.inf), ("residual_percent", 0),
-        *((name, 0) for name in sorted(given) if value[name] is not None),
-    ]:
-        if not _is_number(value[name], low):
-            _fail(
-                source, f"field `calibration.{name}`", "a number", value[name]
-            )
-    least = LEAST_NETS_AFFINE if value["bias_ms"] else LEAST_NETS
-    if not _is_count(value["nets"]) or value["nets"] < least:
-        _fail(
-            source, "field `calibration.nets`", f"an integer >= {least}",
-            value["nets"],
-        )
-    return Calibration(**value)
+def _header(table: Fields) -> dict[str, Any]:
+    header = {
+        name: table.need(name, rule) for name, rule in _HEADER.items()
+    }
+    for name, rules in _SECTIONS.items():
+        section = table
+        for part in name.split("."):
+            section = section.within(part, section.values.get(part))
+        for field, rule in rules.items():
+            section.need(field, rule)
+    # Older tables do not say the conditions.
+    return {**header, "conditions": table.section("conditions").values}
+
+
+def _calibration(fit: Fields) -> Calibration:
+    fit.only([field.name for field in dataclasses.fields(Calibration)])
+    fit.need("space", fields.TEXT)
+    fit.need("scale", fields.NOT_NEGATIVE)
+    least = LEAST_NETS
+    if fit.need("bias_ms", fields.NUMBER):
+        least = LEAST_NETS_AFFINE
+    fit.need("nets", fields.whole(least))
+    fit.need("residual_percent", fields.NOT_NEGATIVE)
+    for name in ("held_out_percent", "held_out_max_percent"):
+        fit.need(name, fields.optional(fields.NOT_NEGATIVE))
+    return Calibration(**fit.values)
 
 
 def read(value: Any, source: str) -> dict[str, Any]:
@@ -281,27 +201,26 @@ def read(value: Any, source: str) -> dict[str, Any]:
             "list becomes one with tfnas-lut --mode=import. "
             f"Received: {shown(value)}"
         )
-    found = value.get("format") if isinstance(value, dict) else value
-    if found != FORMAT:
-        _fail(source, "field `format`", repr(FORMAT), found)
-    rows = value.get("rows")
-    if not isinstance(rows, dict) or not rows:
-        _fail(source, "field `rows`", "an object with rows", rows)
-    nets = value.get("networks", [])
-    if not isinstance(nets, list):
-        _fail(source, "field `networks`", "a list", nets)
-    readings = [
-        _reading(net, source, f"networks[{i}]") for i, net in enumerate(nets)
-    ]
+    table = Fields(value, source)
+    table.need("format", fields.one_of((FORMAT,)))
+    rows = table.need("rows", _ROWS)
+    fit = value.get("calibration")
     return {
-        "header": _header(value, source),
+        "header": _header(table),
         "rows": {
-            key: LutRow(**_reading(row, source, f"row `{key[:_MAX_KEY]}`"))
+            key: LutRow(
+                **_reading(Fields(row, f"{source}: row `{key[:_MAX_KEY]}`"))
+            )
             for key, row in rows.items()
         },
-        "calibration": _calibration(value.get("calibration"), source),
+        "calibration": (
+            None if fit is None else
+            _calibration(table.within("calibration", fit))
+        ),
         "networks": tuple(
-            MeasuredNet(Arch.from_json(net.get("arch"), source), **reading)
-            for net, reading in zip(nets, readings, strict=True)
+            MeasuredNet(
+                Arch.from_json(net.values.get("arch"), source), **_reading(net)
+            )
+            for net in table.sections("networks")
         ),
     }
