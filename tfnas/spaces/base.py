@@ -5,13 +5,16 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from collections.abc import Iterator
+from typing import Any
 
 from tfnas import ops
+from tfnas import text_table
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.registry import Registry
+from tfnas.spaces import summaries
 
 
 class Space(abc.ABC):
@@ -75,6 +78,35 @@ class Space(abc.ABC):
         keys = {ops.lut_key(block, shape) for block, shape in self.blocks()}
         return sorted(key for key in keys if key is not None)
 
+    @property
+    def num_choices(self) -> int | None:
+        """Number of choices; unlike ones may make one network.
+
+        `None` where nobody has counted them.
+        """
+        return None
+
+    def __repr__(self) -> str:
+        choices = text_table.power_of_ten(self.num_choices)
+        return (
+            f"<{type(self).__name__} {self.name}: "
+            f"{text_table.sides(self.input_shape)}, {self.classes} classes, "
+            f"{choices} choices>"
+        )
+
+    def summary(
+        self, table: Any = None, samples: int = summaries.SAMPLES,
+        print_fn: Callable[[str], Any] = print,
+    ) -> None:
+        """Prints what the space holds: sizes of some random networks.
+
+        Args:
+            table: A `LatencyTable` for their latencies, or `None`.
+            samples: How many networks: those of the seeds 0, 1, ...
+            print_fn: What is called with the text.
+        """
+        print_fn(summaries.of_space(self, table, samples))
+
     def require(self, arch: Arch) -> None:
         """Raises an `ArtifactError` unless the space contains `arch`."""
         if not self.contains(arch):
@@ -107,7 +139,7 @@ def image_shape(
     return shape
 
 
-_SPACES: Registry[Callable[..., Space]] = Registry("space")
+_SPACES: Registry[Callable[..., Space]] = Registry("space", imports=True)
 _FROM_FILES: Registry[Callable[..., Space]] = Registry("space with a file")
 names = _SPACES.names
 register = _SPACES.register

@@ -113,6 +113,14 @@ class CodedSpace(Space):
             return None
         return sorted(set(map(self.canonical, itertools.product(*rows))))
 
+    @property
+    def num_choices(self) -> int:
+        """Number of networks; of codes where these are many."""
+        few = self.members()
+        if few is None:
+            return math.prod(int(row.sum()) for row in self.legal)
+        return len(few)
+
     def sample_codes(self, rng: np.random.Generator) -> Codes:
         """Draws canonical codes; each legal code of a position is as likely.
 

@@ -81,6 +81,11 @@ class DagSpace(Space):
         """The graph with all edges, where shrinking starts."""
         return MaskedDag.complete(self.node_ops)
 
+    @property
+    def num_choices(self) -> int:
+        """Number of graphs over the nodes, pruned or not."""
+        return 2 ** len(self.complete.edges)
+
     def sample(self, seed: int) -> Arch:
         """Draws a number of edges, then as many edges, and prunes."""
         rng = np.random.default_rng(seed)

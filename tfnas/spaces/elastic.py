@@ -119,6 +119,15 @@ class ElasticSpace(CodedSpace):
             )
         return result
 
+    @property
+    def num_choices(self) -> int:
+        """Number of networks."""
+        spec, choices = self.spec, len(self.spec.operations) - 1
+        unit = sum(
+            choices**depth for depth in range(spec.min_layers, spec.layers + 1)
+        )
+        return unit ** len(spec.units) * max(len(spec.resolutions), 1)
+
     def sample_codes(self, rng: np.random.Generator) -> Codes:
         """Draws codes.
 
