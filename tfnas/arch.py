@@ -11,8 +11,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import importlib
 import json
 import os
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
@@ -118,12 +120,45 @@ class Arch:
             of a sequence.
         classes: Width of the logits.
         space: Name of the search space it was drawn from, or `None`.
+
+    Example:
+
+    ```python
+    arch = tfnas.spaces.get("densenas_mbv2@32").sample(seed=0)
+    arch.summary()
+    arch.save("arch.json")
+    assert tfnas.Arch.load("arch.json") == arch
+    ```
     """
 
     blocks: tuple[Block, ...]
     input_shape: tuple[int, ...]
     classes: int
     space: str | None = None
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.input_shape))
+        origin = f", of {self.space}" if self.space else ""
+        return (
+            f"<Arch {self.id}: {len(self.blocks)} blocks, {shape}, "
+            f"{self.classes} classes{origin}>"
+        )
+
+    def summary(
+        self, table: Any = None, print_fn: Callable[[str], Any] = print
+    ) -> None:
+        """Prints the blocks with their shapes, parameters and multiply-adds.
+
+        Args:
+            table: A `LatencyTable` that prices them, or `None`.
+            print_fn: What is called with the text.
+
+        Raises:
+            LutMiss: when the table cannot price the network.
+        """
+        # By name, when it is called: operators are made of what stands here.
+        summaries = importlib.import_module("tfnas.cost.summaries")
+        print_fn(summaries.of_arch(self, table))
 
     @functools.cached_property
     def id(self) -> str:

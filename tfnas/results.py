@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
-from typing import Self
 
 import numpy as np
 
 from tfnas import artifacts
 from tfnas import fields
+from tfnas import text_table
 from tfnas.arch import Arch
 from tfnas.cost.counting import Counts
 from tfnas.cost.counting import count
@@ -23,6 +24,7 @@ from tfnas.fields import Fields
 _SEARCH = "tfnas-result/1"
 _DERIVED = "tfnas-derived/1"
 _BENCH = "tfnas-bench/1"
+_MAX_ROWS = 20  # of a summary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,13 @@ class Found:
     score: float | None = None
     role: str = "searched"
     epoch: int | None = None
+
+    def __repr__(self) -> str:
+        score = "not scored" if self.score is None else f"{self.score:.4f}"
+        return (
+            f"<Found {self.arch.id}, {self.role}: cost {self.cost:.4g}, "
+            f"{score}>"
+        )
 
     @functools.cached_property
     def counts(self) -> Counts:
@@ -111,6 +120,47 @@ class SearchResult:
     archs: list[Found]
     baseline: list[Found]
     history: list[dict[str, Any]]
+
+    @property
+    def best(self) -> Found:
+        """The network that the search decided for."""
+        return self.archs[0]
+
+    def __repr__(self) -> str:
+        h = self.header
+        return (
+            f"<SearchResult of {h.get('algorithm')} in {h.get('space')}: "
+            f"{self.best!r}>"
+        )
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Prints the networks found and, beside them, random ones.
+
+        Args:
+            print_fn: What is called with the text.
+        """
+        h, known = self.header, [*self.archs, *self.baseline]
+        rows = [
+            [
+                found.role, found.arch.id, f"{found.cost:.4g}",
+                "-" if found.score is None else f"{found.score:.4f}",
+                text_table.amount(found.counts.params),
+                text_table.amount(found.counts.madds),
+            ]
+            for found in known[:_MAX_ROWS]
+        ]
+        target = h.get("target")
+        aim = "" if target is None else f", target {target:g} {h.get('unit')}"
+        titles = ("", "network", h.get("unit", "cost"), "score", "params",
+                  "madds")
+        left_out = len(known) - len(rows)
+        lines = [
+            f"{h.get('algorithm')} in {h.get('space')}, seed {h.get('seed')}"
+            + aim,
+            text_table.layout(titles, rows, 2),
+            *([f"and {left_out} more"] if left_out else []),
+        ]
+        print_fn("\n".join(lines))
 
     @property
     def pareto(self) -> list[str]:
@@ -212,7 +262,7 @@ class Derived:
         artifacts.write_json(path, value, sealed=True)
 
     @classmethod
-    def load(cls, path: str | pathlib.Path, sealed: bool = False) -> Self:
+    def load(cls, path: str | pathlib.Path, sealed: bool = False) -> Derived:
         """Reads the file.
 
         Args:

@@ -50,7 +50,7 @@ def of_arch(arch: Arch, table: Any = None) -> str:
     groups = _grouped(rows, lambda row: (row.block, row.shape))
     if len(groups) > _MAX_ROWS:
         groups = _grouped(rows, lambda row: row.block.stage)
-    title = repr(arch)[1:-1]
+    title = text_table.fit(repr(arch)[1:-1])
     lines = text_table.layout(
         ("block", "op", "output", "stride", "params", "madds",
          *(["ms"] if ms else [])),
