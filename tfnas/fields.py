@@ -85,6 +85,7 @@ SHARE: Rule = ("a number from 0 to 1", lambda v: is_number(v) and 0 <= v <= 1)
 BELOW_1: Rule = ("a number from 0 to below 1", lambda v: (
     is_number(v) and 0 <= v < 1
 ))
+THERE: Rule = ("there", lambda v: v is not None)
 BOOL: Rule = ("true or false", lambda v: isinstance(v, bool))
 STRING: Rule = ("a string", lambda v: isinstance(v, str))
 TEXT: Rule = ("a text", lambda v: isinstance(v, str) and bool(v))

@@ -311,8 +311,9 @@ def set_cell(value, cell):
         (lambda v: set_cell(v, [1, 0, 0, 5, 6, 5, 1, 1, 5]), "e02=6"),
         (lambda v: set_cell(v, [2, 0, 0, 9, 1, 2, 1, 1, 2]), "not fused"),
         (lambda v: set_cell(v, "1.0.0.5.8.5.1.1.5"), "e02=8"),
-        (lambda v: v["macro"][4].update(cout=48), r"macro\[4\]: .*'cout': 40"),
-        (lambda v: v["macro"].pop(), "field `macro`: expected 7 .*Received: 6"),
+        (lambda v: v["macro"][4].update(cout=48),
+         r"macro\[4\]` must be .*'cout': 40"),
+        (lambda v: v["macro"].pop(), "`macro` must be a list of 7 .*Received: 6"),
         (lambda v: v.update(dim_to_expand=[1, 4, 6]), "dim_to_expand"),
         (lambda v: v.update(merge="sum"), "field `merge`"),
     ],
@@ -327,7 +328,7 @@ def test_damaged_space_files_are_refused_with_the_entry(
 
 
 def test_a_space_of_another_chain_is_refused():
-    with pytest.raises(ArtifactError, match="expected 7 entries.*Received: 21"):
+    with pytest.raises(ArtifactError, match="a list of 7 places.*Received: 21"):
         from_file("mine", SPEC_32, CHAINS[""][1])
 
 
@@ -364,7 +365,7 @@ def test_learned_spaces_are_read_back(tmp_path):
         (lambda v: v.update(format="x"), "format"),
         (lambda v: v["layers"][2].update(kind="pool"), r"layers\[2\]"),
         (lambda v: v["layers"][2].pop("expand"), r"layers\[2\].*expand"),
-        (lambda v: v["layers"][3].update(block=7), r"layers\[3\].*block 2"),
+        (lambda v: v["layers"][3].update(block=7), r"layers\[3\].block` must be 2"),
         (lambda v: v["layers"][2].update(cell=[1, 2]), r"layers\[2\]: .*cell"),
         (lambda v: v["layers"][2].update(cin=17), r"blocks\[2\]"),
         (lambda v: v.update(bn={}), "bn"),

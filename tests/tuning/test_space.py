@@ -66,8 +66,8 @@ def test_the_config_that_ships_is_right(variant):
     [
         ({"trails": 3}, r"has the fields .*Received: \['trails'\]"),
         ({"tuner": "grid"}, r"`tune.tuner` must be one of .*'grid'"),
-        ({"trials": 0}, r"`tune.trials` must be a whole number above 0"),
-        ({"factor": 1}, r"`tune.factor` must be a whole number above 1"),
+        ({"trials": 0}, r"`tune.trials` must be an integer, at least 1"),
+        ({"factor": 1}, r"`tune.factor` must be an integer, at least 2"),
         ({"split": 1.0}, r"`tune.split` must be a number between 0 and 1"),
         ({"space": {}}, r"`tune.space` must name a field"),
         ({"space": {"rate": {"min": 0.1, "max": 0.2}}}, r"tune\.space\.rate"),

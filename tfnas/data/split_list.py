@@ -9,13 +9,12 @@ from __future__ import annotations
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tfnas import artifacts
+from tfnas import fields
 from tfnas.data.fields import Settings
 from tfnas.data.images import Part
 from tfnas.data.images import Source
@@ -24,6 +23,7 @@ from tfnas.data.split import select
 from tfnas.data.split import split_by_class
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.fields import Fields
 from tfnas.labels import read_labels
 
 FORMAT = "tfnas-split/1"
@@ -113,10 +113,11 @@ class SplitList:
             ArtifactError: if the file is missing or of another form, or if
                 an image is named twice.
         """
-        held = artifacts.read_json(path, FORMAT, _MAX_BYTES)
-        classes = _names(path, held, "classes")
-        weights = _names(path, held, "weights")
-        arch = _names(path, held, "arch")
+        held = Fields(artifacts.read_json(path, FORMAT, _MAX_BYTES), str(path))
+        classes, weights, arch = (
+            held.each(name, fields.STRING)
+            for name in ("classes", "weights", "arch")
+        )
         for field, names in (
             ("classes", classes), ("weights` and `arch", weights + arch)
         ):
@@ -127,10 +128,10 @@ class SplitList:
                     f"Received: {name}, {times} times"
                 )
         return cls(
-            str(held.get("data")),
+            held.text("data"),
             classes,
-            _number(path, held, "fraction", float),
-            _number(path, held, "seed", int),
+            held.need("fraction", fields.NUMBER),
+            held.need("seed", fields.optional(fields.whole(0))),
             weights,
             arch,
         )
@@ -272,34 +273,3 @@ def labels_of(
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_SHOWN])
     return shown + (", ..." if len(names) > _SHOWN else "")
-
-
-def _names(
-    path: artifacts.PathLike, held: Mapping[str, Any], field: str
-) -> tuple[str, ...]:
-    names = held.get(field)
-    if (
-        not isinstance(names, list) or not names
-        or not all(isinstance(name, str) for name in names)
-    ):
-        raise ArtifactError(
-            f"{path}: field `{field}` must be a list of names. "
-            f"Received: {str(names)[:100]}"
-        )
-    return tuple(names)
-
-
-def _number(
-    path: artifacts.PathLike, held: Mapping[str, Any], field: str, kind: type
-) -> Any:
-    value = held.get(field)
-    optional = kind is int and value is None
-    if not optional and (
-        isinstance(value, bool) or not isinstance(value, kind)
-    ):
-        raise ArtifactError(
-            f"{path}: field `{field}` must be "
-            f"{'an integer or null' if kind is int else 'a number'}. "
-            f"Received: {field}={value!r}"
-        )
-    return value

@@ -15,10 +15,12 @@ from typing import Any
 from absl import logging
 
 from tfnas import artifacts
+from tfnas import fields
 from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
+from tfnas.fields import Fields
 from tfnas.ops.cell import EXPANSIONS
 from tfnas.ops.cell import KERNELS
 from tfnas.ops.cell import LARGE_KERNELS
@@ -87,12 +89,6 @@ def _blocks_of(places: Sequence[Place]) -> list[list[int]]:
     ]
 
 
-def _fail(where: str, expected: str, received: Any) -> ArtifactError:
-    return ArtifactError(
-        f"{where}: expected {expected}. Received: {repr(received)[:200]}"
-    )
-
-
 def read_space(
     path: str | os.PathLike, places: Sequence[Place]
 ) -> SpaceFile:
@@ -106,18 +102,11 @@ def read_space(
         ArtifactError: for another format, a missing position, positions or a
             macro of another chain, or an illegal cell.
     """
-    value, source = artifacts.read_json(path, SPACE_FORMAT), str(path)
-    macro = [_macro(place) for place in places]
-    _same_list(source, "macro", value.get("macro"), macro)
-    expansions = value.get("dim_to_expand")
-    if expansions != [*EXPANSIONS]:
-        raise _fail(
-            f"{source}: field `dim_to_expand`", f"{[*EXPANSIONS]}", expansions
-        )
-    rows = value.get("positions")
-    if not isinstance(rows, list):
-        raise _fail(f"{source}: field `positions`", "a list", rows)
+    file = Fields(artifacts.read_json(path, SPACE_FORMAT), str(path))
+    _require_chain(file, [_macro(place) for place in places])
+    file.need("dim_to_expand", fields.one_of(([*EXPANSIONS],)))
     blocks = _blocks_of(places)
+    rows = file.need("positions", fields.LIST)
     found = {
         row["position"]: row
         for row in rows
@@ -126,58 +115,49 @@ def read_space(
     missing = [i for i in range(len(blocks)) if i not in found]
     if missing or len(rows) != len(blocks):
         raise ArtifactError(
-            f"{source}: field `positions` must hold each position from 0 to "
+            f"{path}: field `positions` must hold each position from 0 to "
             f"{len(blocks) - 1} once. Received: {len(rows)} entries, "
             f"missing={missing}"
         )
     return SpaceFile(
         tuple(
-            _position(found[i], blocks[i], f"{source}: position {i}")
-            for i in range(len(blocks))
+            _position(Fields(found[i], f"{path}: position {i}"), numbers)
+            for i, numbers in enumerate(blocks)
         ),
-        _choice(value, source, "merge", MERGES),
-        _choice(value, source, "large_kernel", LARGE_KERNELS),
+        _choice(file, "merge", MERGES),
+        _choice(file, "large_kernel", LARGE_KERNELS),
     )
 
 
-def _same_list(source: str, name: str, value: Any, ours: list[Any]) -> None:
-    if not isinstance(value, list) or len(value) != len(ours):
-        count = len(value) if isinstance(value, list) else value
-        raise _fail(
-            f"{source}: field `{name}`",
-            f"{len(ours)} entries, those of this chain", count,
+def _require_chain(file: Fields, macro: list[Any]) -> None:
+    theirs = file.need("macro", fields.LIST)
+    if len(theirs) != len(macro):
+        file.refuse(
+            "macro", f"a list of {len(macro)} places, those of this chain",
+            len(theirs),
         )
-    for i, (theirs, expected) in enumerate(zip(value, ours, strict=True)):
-        if theirs != expected:
-            raise _fail(f"{source}: {name}[{i}]", f"{expected}", theirs)
+    for i, place in enumerate(theirs):
+        if place != macro[i]:
+            file.refuse(f"macro[{i}]", f"{macro[i]}", place)
 
 
-def _choice(
-    value: Mapping[str, Any], source: str, name: str, legal: tuple[str, ...]
-) -> str:
-    chosen = value.get(name, legal[0])
-    if chosen not in legal:
-        raise _fail(f"{source}: field `{name}`", f"one of {legal}", chosen)
-    return chosen
+def _choice(file: Fields, name: str, legal: tuple[str, ...]) -> str:
+    return file.need(name, fields.optional(fields.one_of(legal))) or legal[0]
 
 
-def _position(
-    row: Mapping[str, Any], blocks: list[int], where: str
-) -> tuple[Cell, ...]:
-    if row.get("blocks") != blocks:
-        raise _fail(f"{where}: field `blocks`", f"{blocks}", row.get("blocks"))
-    values = row.get("cells")
-    if not isinstance(values, list) or not values:
-        raise _fail(f"{where}: field `cells`", "a list of cells", values)
+def _position(row: Fields, blocks: list[int]) -> tuple[Cell, ...]:
+    row.need("blocks", fields.one_of((blocks,)))
     return tuple(
-        _cell(value, f"{where}, cells[{i}]") for i, value in enumerate(values)
+        _cell(row, f"cells[{i}]", value)
+        for i, value in enumerate(row.need("cells", fields.FILLED))
     )
 
 
-def _cell(value: Any, where: str) -> Cell:
+def _cell(row: Fields, name: str, value: Any) -> Cell:
+    where = f"{row.source}, {name}"
     cell = cells.decode(value, where)
     if (set(KERNELS) - {cells.DEPTHWISE}) & set(cell.codes):
-        raise _fail(where, "a cell that is not fused yet", value)
+        row.refuse(name, "a cell that is not fused yet", value)
     if not cells.is_valid(cell):
         logging.warning(
             "%s: a 1x1 convolution in a cell of the widest expansion is out "
@@ -225,7 +205,10 @@ def _layers(
         stride = block.stride
         return [{"kind": "conv", **widths, "kernel": a["k"], "stride": stride}]
     if block.op not in ("mbconv", "cell"):
-        raise _fail(f"block {number}", "an op of AutoSpace", block.op)
+        raise ArtifactError(
+            f"block {number}: expected an op of AutoSpace. "
+            f"Received: {block.op!r}"
+        )
     inner = {
         "kind": block.op, "block": number, **widths, "stride": block.stride,
         "residual": residual, "expand": a["e"],
@@ -248,69 +231,63 @@ def read_net(path: str | os.PathLike) -> Arch:
     Raises:
         ArtifactError: naming the layer and what is wrong.
     """
-    value, source = artifacts.read_json(path, NET_FORMAT), str(path)
-    layers, norm = value.get("layers"), value.get("bn")
-    if not isinstance(layers, list) or not layers:
-        raise _fail(f"{source}: field `layers`", "a list of layers", layers)
-    if not isinstance(norm, dict) or set(norm) != {"momentum", "epsilon"}:
-        raise _fail(f"{source}: field `bn`", "momentum and epsilon", norm)
-    if value.get("act") != "relu6":
-        raise _fail(f"{source}: field `act`", "'relu6'", value.get("act"))
+    file = Fields(artifacts.read_json(path, NET_FORMAT), str(path))
+    norm = file.section("bn")
+    norm.only(("momentum", "epsilon"))
     shared = {
-        "act": "relu6", "pad": "sym",
+        "act": file.need("act", fields.one_of(("relu6",))), "pad": "sym",
         "norm": {
-            "eps": norm["epsilon"], "momentum": norm["momentum"],
+            "eps": norm.need("epsilon", fields.NUMBER),
+            "momentum": norm.need("momentum", fields.NUMBER),
             "affine": True,
         },
     }
     choices = {
-        "merge": _choice(value, source, "merge", MERGES),
-        "large_kernel": _choice(value, source, "large_kernel", LARGE_KERNELS),
+        "merge": _choice(file, "merge", MERGES),
+        "large_kernel": _choice(file, "large_kernel", LARGE_KERNELS),
     }
-    reader = _NetReader(source, shared, choices)
-    for i, layer in enumerate(layers):
-        reader.read(i, layer)
+    reader = _NetReader(shared, choices)
+    file.need("layers", fields.FILLED)
+    for layer in file.sections("layers"):
+        reader.read(layer)
     arch = Arch.from_json(
         {
             "format": "tfnas-arch/1", "space": None,
-            "input_shape": value.get("input"), "classes": reader.width,
+            "input_shape": file.values.get("input"), "classes": reader.width,
             "blocks": [block.to_json() for block in reader.blocks],
         },
-        source,
+        file.source,
     )
-    reader.check(arch)
+    try:  # the layers fit together, also where they add
+        ops.shapes(arch)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
     return arch
 
 
 class _NetReader:
     """Turns layers into blocks, one after the other."""
 
-    def __init__(
-        self, source: str, shared: dict[str, Any], choices: dict[str, Any]
-    ):
-        self.source, self.shared, self.choices = source, shared, choices
+    def __init__(self, shared: dict[str, Any], choices: dict[str, Any]):
+        self.shared, self.choices = shared, choices
         self.blocks: list[Block] = []
         self.width: Any = None  # of the output so far
         self.number = -1  # of the last inner block
 
-    def read(self, i: int, layer: Any) -> None:
-        where = f"{self.source}: layers[{i}]"
-        kind = layer.get("kind") if isinstance(layer, dict) else None
-        if kind not in (*_NET_FIELDS, _GAP):
-            raise _fail(where, f"a layer of {[*_NET_FIELDS, _GAP]}", layer)
+    def read(self, layer: Fields) -> None:
+        kind = layer.need("kind", fields.one_of((*_NET_FIELDS, _GAP)))
         if kind == _GAP:
             return
-        missing = [f for f in _NET_FIELDS[kind] if f not in layer]
-        if missing:
-            raise _fail(where, f"the fields {missing}", layer)
-        if "block" in layer:
+        for name in _NET_FIELDS[kind]:
+            layer.need(name, fields.THERE)
+        if "block" in layer.values:
             self.number += 1
-            if layer["block"] != self.number:
-                raise _fail(where, f"block {self.number}", layer["block"])
-        self.blocks.append(self._block(kind, layer, where))
+            layer.need("block", fields.one_of((self.number,)))
+        self.blocks.append(self._block(kind, layer))
         self.width = self.blocks[-1].out_channels
 
-    def _block(self, kind: str, layer: dict[str, Any], where: str) -> Block:
+    def _block(self, kind: str, place: Fields) -> Block:
+        layer = place.values
         last = stage_of(max(self.number, 1))
         if kind == "skip":
             return Block("skip", self.width, self.width, 1, last)
@@ -328,16 +305,10 @@ class _NetReader:
             return Block(
                 "mbconv", *widths, stride, stage, {**attrs, **self.shared}
             )
-        cell = cells.decode(layer["cell"], f"{where}: field `cell`")
+        where = f"{place.source}: {place.path}: field `cell`"
+        cell = cells.decode(layer["cell"], where)
         attrs = {"cell": str(cell), "e": layer["expand"], **self.choices}
         return Block("cell", *widths, stride, stage, {**attrs, **self.shared})
-
-    def check(self, arch: Arch) -> None:
-        """Checks that the layers fit together, also where they add."""
-        try:
-            ops.shapes(arch)
-        except ArtifactError as error:
-            raise ArtifactError(f"{self.source}: {error}") from error
 
 
 _NET_FIELDS = {

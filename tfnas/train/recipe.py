@@ -7,10 +7,9 @@ read this table, so it does without TensorFlow.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-from tfnas.errors import ConfigError
+from tfnas import fields
 
 # Options of every training on images, and the values that leave them out.
 DEFAULTS: dict[str, Any] = {
@@ -45,72 +44,41 @@ def option(config: Any, name: str) -> Any:
     return config.get(name, DEFAULTS[name])
 
 
-def _number(value: Any) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _channels(value: Any, least: float = -math.inf) -> bool:
     """Says whether a value is null, a number, or one for each channel."""
-    if value is None or _number(value):
+    if value is None or fields.is_number(value):
         values: tuple[Any, ...] = () if value is None else (value,)
     else:
         values = tuple(value) if isinstance(value, (list, tuple)) else ("",)
     return len(values) in (0, 1, 3) and all(
-        _number(v) and v > least for v in values
+        fields.is_number(v) and v > least for v in values
     )
 
 
-Rule = tuple[str, Callable[[Any], bool]]
-
-_AT_LEAST_1: Rule = ("a whole number, at least 1", lambda v: (
-    _whole(v) and v >= 1
-))
-_POSITIVE: Rule = ("a number above 0", lambda v: _number(v) and v > 0)
-_NOT_NEGATIVE: Rule = ("a number, at least 0", lambda v: (
-    _number(v) and v >= 0
-))
-_SHARE: Rule = ("a number from 0 to 1", lambda v: _number(v) and 0 <= v <= 1)
-_BELOW_1: Rule = ("a number from 0 to below 1", lambda v: (
-    _number(v) and 0 <= v < 1
-))
-_BOOL: Rule = ("true or false", lambda v: isinstance(v, bool))
-
-
-def _one_of(names: tuple[str, ...]) -> Rule:
-    return (f"one of {names}", lambda v: v in names)
-
-
-_RULES: dict[str, Rule] = {
-    "recipe": _one_of(RECIPES),
-    "optimizer": _one_of(OPTIMIZERS),
-    "epochs": _AT_LEAST_1,
-    "batch_size": _AT_LEAST_1,
-    "test_every": _AT_LEAST_1,
-    "warmup_epochs": ("a whole number, at least 0", lambda v: (
-        _whole(v) and v >= 0
-    )),
-    "lr": _NOT_NEGATIVE,
-    "min_lr": _NOT_NEGATIVE,
-    "momentum": _BELOW_1,
-    "weight_decay": _NOT_NEGATIVE,
-    "nesterov": _BOOL,
-    "decay_vectors": _BOOL,
-    "beta1": _BELOW_1,
-    "beta2": _BELOW_1,
-    "epsilon": _POSITIVE,
-    "decay": _BELOW_1,  # of shrink_cnn, with the next
-    "l2": _NOT_NEGATIVE,
-    "label_smoothing": _BELOW_1,
-    "dropout": _BELOW_1,
-    "precision": _one_of(PRECISIONS),
-    "ema_decay": _BELOW_1,
-    "mixup_alpha": _NOT_NEGATIVE,
-    "cutmix_alpha": _NOT_NEGATIVE,
+_RULES: dict[str, fields.Rule] = {
+    "recipe": fields.one_of(RECIPES),
+    "optimizer": fields.one_of(OPTIMIZERS),
+    "epochs": fields.whole(1),
+    "batch_size": fields.whole(1),
+    "test_every": fields.whole(1),
+    "warmup_epochs": fields.whole(0),
+    "lr": fields.NOT_NEGATIVE,
+    "min_lr": fields.NOT_NEGATIVE,
+    "momentum": fields.BELOW_1,
+    "weight_decay": fields.NOT_NEGATIVE,
+    "nesterov": fields.BOOL,
+    "decay_vectors": fields.BOOL,
+    "beta1": fields.BELOW_1,
+    "beta2": fields.BELOW_1,
+    "epsilon": fields.POSITIVE,
+    "decay": fields.BELOW_1,  # of shrink_cnn, with the next
+    "l2": fields.NOT_NEGATIVE,
+    "label_smoothing": fields.BELOW_1,
+    "dropout": fields.BELOW_1,
+    "precision": fields.one_of(PRECISIONS),
+    "ema_decay": fields.BELOW_1,
+    "mixup_alpha": fields.NOT_NEGATIVE,
+    "cutmix_alpha": fields.NOT_NEGATIVE,
     "teacher": ("null or the path of a .keras file", lambda v: (
         v is None or (isinstance(v, str) and v.endswith(".keras"))
     )),
@@ -120,8 +88,8 @@ _RULES: dict[str, Rule] = {
         "null, a number above 0, or one for each of 3 channels",
         lambda v: _channels(v, 0.0),
     ),
-    "teacher_temperature": _POSITIVE,
-    "distill_weight": _SHARE,
+    "teacher_temperature": fields.POSITIVE,
+    "distill_weight": fields.SHARE,
 }
 
 
@@ -135,9 +103,4 @@ def check(config: Any) -> None:
     Raises:
         ConfigError: for the first field with a value that makes no sense.
     """
-    for field, (expected, is_right) in _RULES.items():
-        if field in config and not is_right(config[field]):
-            raise ConfigError(
-                f"`train.{field}` must be {expected}. "
-                f"Received: train.{field}={config[field]!r}"
-            )
+    fields.check_section(config, _RULES, "train")

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tfnas import fields
 from tfnas.errors import ConfigError
 from tfnas.train import recipe
 
@@ -29,6 +30,14 @@ DEFAULTS: dict[str, Any] = {
         "dropout": {"min": 0.0, "max": 0.3},
         "augment": {"choices": ["none", "flip", "pad_crop", "pad_crop+flip"]},
     },
+}
+_RULES: dict[str, fields.Rule] = {
+    "tuner": fields.one_of(TUNERS),
+    "trials": fields.whole(1),
+    "factor": fields.whole(2),
+    "split": ("a number between 0 and 1", lambda v: (
+        isinstance(v, float) and 0 < v < 1
+    )),
 }
 # The length of a trial and of its tests is the tuner's business.
 _NOT_TUNED = ("epochs", "test_every", "recipe")
@@ -53,34 +62,12 @@ def settings(config: Any) -> dict[str, Any]:
             f"`tune` has the fields {sorted(DEFAULTS)}. Received: {unknown}"
         )
     values = {**copy.deepcopy(DEFAULTS), **given}
-    _check_numbers(values)
+    fields.check_section(values, _RULES, "tune")
     if not values["space"]:
         raise ConfigError("`tune.space` must name a field. Received: none")
     for name, spec in values["space"].items():
         values["space"][name] = _checked(name, spec, config.train)
     return values
-
-
-def _check_numbers(values: Mapping[str, Any]) -> None:
-    rules = {
-        "tuner": (f"one of {TUNERS}", values["tuner"] in TUNERS),
-        "trials": ("a whole number above 0", _is_whole(values["trials"], 1)),
-        "factor": ("a whole number above 1", _is_whole(values["factor"], 2)),
-        "split": (
-            "a number between 0 and 1",
-            isinstance(values["split"], float) and 0 < values["split"] < 1,
-        ),
-    }
-    for name, (expected, is_right) in rules.items():
-        if not is_right:
-            raise ConfigError(
-                f"`tune.{name}` must be {expected}. "
-                f"Received: tune.{name}={values[name]!r}"
-            )
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    return type(value) is int and value >= least
 
 
 def _checked(name: str, spec: Any, train: Any) -> dict[str, Any]:
