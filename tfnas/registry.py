@@ -1,5 +1,15 @@
-"""Tables from a name to an object: operators, spaces, searches, presets."""
+"""Tables from a name to an object: operators, spaces, searches, presets.
 
+Some tables also take a dotted path for a name, `my_package.my_module.thing`,
+and import it: nothing of tfnas is edited to add a thing of your own. Names that
+come from files other than a user's config are no paths: see `is_path`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
 from typing import Generic
 from typing import TypeVar
 
@@ -8,22 +18,35 @@ from tfnas.errors import ConfigError
 T = TypeVar("T")
 
 
+def is_path(name: str) -> bool:
+    """Says whether a name is the dotted path of something to import."""
+    parts = name.split(".")
+    return len(parts) > 1 and all(part.isidentifier() for part in parts)
+
+
 class Registry(Generic[T]):
     """A table of named objects of one kind.
 
     Args:
         kind: what the objects are, in the singular, for the error messages.
+        paths: dotted paths of objects by their names. Each is imported when
+            it is first asked for.
+        imports: whether a dotted path is a name, too.
 
     Example:
-        >>> spaces = Registry("search space")
+        >>> spaces = Registry("search space", {"counts": "collections.Counter"})
         >>> spaces.register("tiny", object())
         >>> spaces.names()
-        ('tiny',)
+        ('counts', 'tiny')
     """
 
-    def __init__(self, kind: str):
-        self.kind = kind
+    def __init__(
+        self, kind: str, paths: Mapping[str, str] | None = None,
+        imports: bool = False,
+    ):
+        self.kind, self._imports = kind, imports
         self._table: dict[str, T] = {}
+        self._paths = dict(paths or {})
 
     def register(self, name: str, value: T) -> T:
         """Adds `value` under `name` and returns it.
@@ -40,21 +63,41 @@ class Registry(Generic[T]):
         return value
 
     def get(self, name: str) -> T:
-        """Returns the object called `name`.
+        """Returns the object called `name`, or the one of that dotted path.
 
         Raises:
             ConfigError: if there is none; the message lists the known names.
         """
+        self.check(name)
         if name not in self._table:
+            self._table[name] = self._load(self._paths.get(name, name))
+        return self._table[name]
+
+    def check(self, name: str) -> None:
+        """Refuses what is neither a known name nor a path; imports nothing.
+
+        Raises:
+            ConfigError: with the known names.
+        """
+        if name not in self and not (self._imports and is_path(name)):
             raise ConfigError(
                 f"Unknown {self.kind}. Expected one of: "
                 f"{', '.join(self.names())}. Received: name={name!r}"
             )
-        return self._table[name]
+
+    def _load(self, path: str) -> Any:
+        module, _, attribute = path.rpartition(".")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ModuleNotFoundError, AttributeError) as error:
+            raise ConfigError(
+                f"Expected the path of a {self.kind} that Python finds (see "
+                f"PYTHONPATH). Received: {path!r} ({error})"
+            ) from error
 
     def names(self) -> tuple[str, ...]:
         """Returns all names, sorted."""
-        return tuple(sorted(self._table))
+        return tuple(sorted({*self._paths, *self._table}))
 
     def __contains__(self, name: str) -> bool:
-        return name in self._table
+        return name in self._table or name in self._paths
