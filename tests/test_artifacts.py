@@ -195,3 +195,22 @@ def test_workdir_belongs_to_its_first_config(tmp_path):
     assert "seed" not in message
     kept = artifacts.read_json(workdir / "config.json")
     assert kept["search"]["epochs"] == 3
+
+
+def test_ten_of_many_fields_that_differ_are_listed(tmp_path):
+    artifacts.claim_workdir(tmp_path, {f"f{i:02}": 0 for i in range(67)})
+    with pytest.raises(ConfigError) as caught:
+        artifacts.claim_workdir(tmp_path, {f"f{i:02}": 1 for i in range(67)})
+    lines = str(caught.value).splitlines()
+    assert lines[1:] == [
+        *(f"  f{i:02}: 0 there, 1 here" for i in range(10)), "  and 57 others"
+    ]
+
+
+def test_full_disk_is_named_with_the_log(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("/dev/full is a device of Linux")
+    log = tmp_path / "log.jsonl"
+    log.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left.*log.jsonl"):
+        artifacts.append_jsonl(log, {"a": 1})

@@ -38,6 +38,7 @@ MAX_JSON_BYTES = 64 << 20
 MAX_NPZ_BYTES = 4 << 30
 
 SEAL = "content_sha256"
+_MAX_FIELDS = 10  # that differ, in a message
 _DIVERGED, _CHANGES = "diverged.json", "changes.json"
 
 # Names of files that are being written: `.<process id>.tmp.<final name>`.
@@ -69,15 +70,22 @@ def replacing(path: PathLike) -> Iterator[pathlib.Path]:
     remove_leftovers(path.parent, path.name)
     temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        # A failed write knows no file name; the user needs the final one.
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        with _named(path):
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(path: PathLike) -> Iterator[None]:
+    """Names the file in an error: a failed write knows no name."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def remove_leftovers(folder: PathLike, name: str | None = None) -> None:
@@ -193,13 +201,14 @@ def append_jsonl(
 
     Raises:
         ValueError: if a number is NaN or infinite, which JSON cannot hold.
+        OSError: if it cannot be written.
     """
     if sealed:
         record = {**record, SEAL: digest(record)}
     line = json.dumps(record, allow_nan=False) + "\n"
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab+") as file:
+    with _named(path), open(path, "ab+") as file:
         _drop_torn_line(file)
         file.write(line.encode("utf-8"))
 
@@ -437,7 +446,7 @@ def claim_workdir(
 
     Raises:
         ConfigError: if the folder belongs to other settings; the message
-            names every field that differs.
+            names the first ten fields that differ.
         ArtifactError: if `config.json` is damaged, or is lost and nothing
             tells whose folder it is.
     """
@@ -461,13 +470,15 @@ def claim_workdir(
     if _may_change(path.parent, differing):
         _change(path, before, ours, differing)
         return path.parent
+    lines = [
+        f"{field}: {there} there, {here} here"
+        for field, (there, here) in differing.items()
+    ]
+    if len(lines) > _MAX_FIELDS:
+        lines[_MAX_FIELDS:] = [f"and {len(lines) - _MAX_FIELDS} others"]
     raise ConfigError(
-        f"Expected a new --{flag}, or the settings this one was made "
-        f"with. Received: {flag}={workdir} with\n  "
-        + "\n  ".join(
-            f"{field}: {there} there, {here} here"
-            for field, (there, here) in differing.items()
-        )
+        f"Expected a new --{flag}, or the settings this one was made with. "
+        f"Received: {flag}={workdir} with\n  " + "\n  ".join(lines)
     )
 
 

@@ -1,8 +1,8 @@
 """How every program of tfnas starts and ends.
 
-absl parses the flags; the exit codes are ours: 0 done (also help), 1 failed,
-2 bad usage or bad input, 130 or 143 ended by Ctrl-C or SIGTERM, 141 when
-nobody reads on.
+absl parses the flags; the exit codes are ours: 0 done (also help), 1 failed
+(a full disk, say: the same command may do it later), 2 bad usage or bad
+input, 130 or 143 ended by Ctrl-C or SIGTERM, 141 when nobody reads on.
 """
 
 import contextlib
