@@ -100,7 +100,7 @@ class Setup:
 
     def __init__(self, folder: pathlib.Path, journal: Journal):
         from tfnas.search.evaluate_supernet import SupernetEvaluator
-        from tfnas.search.evaluate_supernet import supernet_evaluator
+        from tfnas.search.evaluate_supernet import SupernetEvaluator
         from tfnas.search.setting import Setting
         from tfnas.train import distribute
         from tfnas.train import run_state
@@ -113,7 +113,7 @@ class Setup:
         self.loop = Loop(distribute.strategy(), self.config.seed)
         setting = Setting(self.config, self.loop, None)
         self.dataset, self.splits = setting.dataset, setting.splits
-        self.evaluator = supernet_evaluator(setting)
+        self.evaluator = SupernetEvaluator.make(setting)
         # The same weights, seen through the images that trainings are seen by.
         self.judge = SupernetEvaluator(
             self.evaluator.training, (self.splits[0], self.dataset.test),

@@ -160,7 +160,7 @@ def _template(arm: str, band: Band) -> Any:
     from tfnas.search.limit import Limit
 
     limit = Limit(_pool(band), lambda codes: 0.0)
-    make = builders.MAKERS[arm.removesuffix("_improved")]
+    make = builders.STRATEGIES.get(arm.removesuffix("_improved"))
     return functools.partial(make, limit.space, limit, _settings(arm))
 
 

@@ -131,7 +131,7 @@ def _template(row: str, path: str) -> Any:
 
     space = load_table(path, "cifar10").space
     limit = Limit(space, lambda codes: 0.0)
-    make = builders.MAKERS[ROWS[row][1]]
+    make = builders.STRATEGIES.get(ROWS[row][1])
     return make(space, limit, load_search(row), 0)
 
 
@@ -146,7 +146,7 @@ def _make(row: str, path: str, seed: int, initial: Any = ()) -> Any:
             template.space, template.limit, seed, template.options, initial,
             template.controller,
         )
-    make = builders.MAKERS[ROWS[row][1]]
+    make = builders.STRATEGIES.get(ROWS[row][1])
     return make(template.space, template.limit, load_search(row), seed)
 
 

@@ -18,7 +18,7 @@ Expected: about 98 % of the test digits. Time: about 5 minutes on 2 CPU cores.
 """
 
 from ml_collections import config_dict
-from tfnas.configs import _images
+from tfnas.configs import _base
 
 
 def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
@@ -40,4 +40,4 @@ def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
         "epochs": 15, "batch_size": 64, "lr": 0.1, "nesterov": False,
         "decay_vectors": True, "dropout": 0.0, "augment": "pad_crop",
     }
-    return _images.get_config(variant, recipe, local)
+    return _base.training(variant, recipe, local)

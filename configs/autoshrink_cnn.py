@@ -24,9 +24,7 @@ Time: the search under 5 minutes on 2 CPU cores.
 """
 
 from ml_collections import config_dict
-from tfnas.configs import _images
-
-from tfnas.errors import ConfigError
+from tfnas.configs import _base
 
 
 def get_config(variant: str = "cifar10") -> config_dict.ConfigDict:
@@ -35,116 +33,54 @@ def get_config(variant: str = "cifar10") -> config_dict.ConfigDict:
     Args:
         variant: `cifar10` (as published) or `local`.
     """
-    config = _published()
+    _base.check_variant(variant, "cifar10", "local")
+    search = {
+        "evaluator": "proxy",
+        "workers": 1,  # networks trained side by side
+        "split": 5 / 6,  # share of the training images for the weights
+        "nodes": 8,
+        "op_seed": 5,  # draws the operations of the nodes
+        "candidates": 10,  # edges tried in a round (K)
+        "keep_fraction": 0.01,  # of the edges: then it stops
+        "metric": {
+            "name": "accuracy", "weight": 0.1,  # of a decade of cost
+        },
+        "random_archs": 10, "random_tolerance": 0.05,
+        # How candidates are trained.
+        "training": {
+            "epochs": 20, "batch_size": 128, "valid_batch_size": 100,
+            "lr": 4e-3,  # of Adam
+            "augment": "none", "initial": "glorot_normal",
+            "l2": 1e-5, "shortcut_l2": 4e-5,
+            # When to stop; see tfnas.train.proxy.
+            "decay": 0.99, "easy": 0.98, "patience": 5, "hopeless_epoch": 4,
+            "hopeless": 0.2, "loss_ratio": 3.0,
+        },
+    }
+    # How tfnas-train trains a derived network on small images (ours).
+    train = {
+        "epochs": 100, "batch_size": 128, "lr": 0.1, "min_lr": 0.0,
+        "momentum": 0.9, "weight_decay": 1e-4, "label_smoothing": 0.0,
+        "warmup_epochs": 2, "test_every": 10, "augment": "pad_crop+flip",
+    }
+    config = _base.search(
+        "autoshrink", "autoshrink_cnn@32", search,
+        # 5000 images to learn from, 1000 to score on.
+        data=_base.data("cifar10", 32, limit_train=6000), run=_base.run(),
+        train=_base.recipe_section(train),
+    )
     if variant == "local":
         _make_local(config)
-    elif variant != "cifar10":
-        raise ConfigError(
-            f"`variant` must be 'cifar10' or 'local'. Received: {variant!r}"
-        )
     return config
-
-
-def _published() -> config_dict.ConfigDict:
-    config = config_dict.ConfigDict()
-    config.algorithm = "autoshrink"
-    config.space = "autoshrink_cnn@32"
-    config.seed = 0
-    config.strategy = "default"
-    config.target_ms = config_dict.placeholder(float)
-    config.target_madds = config_dict.placeholder(float)
-
-    config.data = config_dict.ConfigDict()
-    config.data.name = "cifar10"
-    config.data.image_size = 32
-    config.data.classes = config_dict.placeholder(int)
-    config.data.limit_train = 6000  # 5000 to learn from, 1000 to score on
-    config.data.split_list = config_dict.placeholder(str)
-    config.data.limit_test = config_dict.placeholder(int)
-
-    config.lut = config_dict.ConfigDict()
-    config.lut.path = config_dict.placeholder(str)  # null: multiply-adds
-    config.lut.device = "host"  # or adb:SERIAL, with a program to run there
-    config.lut.benchmark_binary = config_dict.placeholder(str)
-    config.lut.fixed_performance = False
-    config.lut.dtype = "int8"
-    config.lut.rounds = 25
-    config.lut.nets = 5
-
-    config.search = _search()
-    config.train = _train()
-
-    config.run = config_dict.ConfigDict()
-    config.run.rounds = 1
-    config.run.target_quantile = 0.5  # of random networks, with no target
-    config.run.random_networks = 1
-    config.run.bench_rounds = 50
-    return config
-
-
-def _search() -> config_dict.ConfigDict:
-    search = config_dict.ConfigDict()
-    search.evaluator = "proxy"
-    search.workers = 1  # networks trained side by side
-    search.split = 5 / 6  # share of the training images for the weights
-    search.nodes = 8
-    search.op_seed = 5  # draws the operations of the nodes
-    search.candidates = 10  # edges tried in a round (K)
-    search.keep_fraction = 0.01  # of the edges: then it stops
-    search.metric = config_dict.ConfigDict()
-    search.metric.name = "accuracy"
-    search.metric.weight = 0.1  # of a decade of cost
-    search.inherit = False  # candidates go on from the last round (ours)
-    search.random_archs = 10
-    search.random_tolerance = 0.05
-    search.training = _proxy()
-    return search
-
-
-def _proxy() -> config_dict.ConfigDict:
-    """How candidates are trained."""
-    training = config_dict.ConfigDict()
-    training.epochs = 20
-    training.batch_size = 128
-    training.valid_batch_size = 100
-    training.lr = 4e-3  # of Adam
-    training.augment = "none"
-    training.initial = "glorot_normal"
-    training.l2 = 1e-5
-    training.shortcut_l2 = 4e-5
-    # When to stop; see tfnas.train.proxy.
-    training.decay = 0.99
-    training.easy = 0.98
-    training.patience = 5
-    training.hopeless_epoch = 4
-    training.hopeless = 0.2
-    training.loss_ratio = 3.0
-    return training
-
-
-def _train() -> config_dict.ConfigDict:
-    """How tfnas-train trains a derived network on small images (ours)."""
-    return _images.recipe_section(
-        {
-            "epochs": 100, "batch_size": 128, "lr": 0.1, "min_lr": 0.0,
-            "momentum": 0.9, "weight_decay": 1e-4, "label_smoothing": 0.0,
-            "warmup_epochs": 2, "test_every": 10, "augment": "pad_crop+flip",
-        }
-    )
 
 
 def _make_local(config: config_dict.ConfigDict) -> None:
-    config.data.name = "digits"
-    config.data.limit_train = 480
-    config.search.workers = 2
-    config.search.nodes = 5
-    config.search.candidates = 3
-    config.search.random_archs = 3
-    config.search.training.epochs = 4
-    config.search.training.batch_size = 16  # few images: more steps
-    config.search.training.hopeless = 0.0
-    config.search.training.loss_ratio = 1e9
-    config.train.epochs = 15
-    config.train.batch_size = 64
-    config.train.warmup_epochs = 0
-    config.train.augment = "pad_crop"
+    config.data.update(name="digits", limit_train=480)
+    config.search.update(workers=2, nodes=5, candidates=3, random_archs=3)
+    config.search.training.update(
+        epochs=4, batch_size=16,  # few images: more steps
+        hopeless=0.0, loss_ratio=1e9,
+    )
+    config.train.update(
+        epochs=15, batch_size=64, warmup_epochs=0, augment="pad_crop"
+    )

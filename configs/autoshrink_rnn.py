@@ -26,8 +26,7 @@ start from random vectors.
 """
 
 from ml_collections import config_dict
-
-from tfnas.errors import ConfigError
+from tfnas.configs import _base
 
 
 def get_config(variant: str = "ptb") -> config_dict.ConfigDict:
@@ -36,98 +35,56 @@ def get_config(variant: str = "ptb") -> config_dict.ConfigDict:
     Args:
         variant: `ptb` (as published) or `local`.
     """
-    config = config_dict.ConfigDict()
-    config.algorithm = "autoshrink"
-    config.space = "autoshrink_rnn"
-    config.seed = 189
-    config.strategy = "default"
-    config.target_ms = config_dict.placeholder(float)
-    config.target_madds = config_dict.placeholder(float)
-
-    config.data = config_dict.ConfigDict()
-    config.data.name = "ptb:ptb"
-    config.data.limit_train = 4000  # lines
-    config.data.limit_valid = 300
-    config.data.limit_test = 300
-
-    config.lut = config_dict.ConfigDict()
-    config.lut.path = config_dict.placeholder(str)  # null: multiply-adds
-    config.lut.device = "host"  # or adb:SERIAL, with a program to run there
-    config.lut.benchmark_binary = config_dict.placeholder(str)
-    config.lut.fixed_performance = False
-    config.lut.dtype = "float32"
-    config.lut.rounds = 25
-    config.lut.nets = 5
-
-    config.search = _search()
+    _base.check_variant(variant, "ptb", "local")
+    search = {
+        "evaluator": "language",
+        "workers": 1,  # networks trained side by side
+        "nodes": 6,
+        "op_seed": 189,  # draws the activations of the nodes
+        "candidates": 10,  # edges tried in a round (K)
+        "keep_fraction": 0.25,  # of the edges: then it stops
+        "metric": {"name": "perplexity", "weight": 1.0},
+        "random_archs": 10, "random_tolerance": 0.05,
+        # How candidates are trained.
+        "training": {
+            "epochs": 10, "batch_size": 128, "valid_batch_size": 256,
+            "lr": 20.0,  # of an update of `bptt` steps; others in proportion
+            "lr_drops": (6, 8),  # divided by 10 after these epochs
+            "clip": 0.25, "weight_decay": 0.0,
+            "bptt": 35, "bptt_short": 0.05,  # probability of half of that
+            "bptt_std": 0.0, "bptt_most": 35, "temporal_penalty": 0.0,
+            "dropouts": dict.fromkeys(
+                ("words", "inputs", "cell_inputs", "states", "outputs"), 0.0
+            ),
+            "table_range": 0.5,  # words start from uniform(-0.5, 0.5)
+            "vectors": _base.null(str),  # but for those in a file
+            "average_after": _base.null(int),
+            "patience": 4,  # epochs without a better validation
+            "max_ratio": 3.0,  # of validation loss to training loss
+            "reload_best": False,  # a candidate that diverges scores -inf
+            # Scores as the release, whose mean over n - 1 rows is divided
+            # by n.
+            "released_mean": False,
+        },
+    }
+    config = _base.search(
+        "autoshrink", "autoshrink_rnn", search, seed=189,
+        data={
+            "name": "ptb:ptb",
+            "limit_train": 4000,  # lines
+            "limit_valid": 300, "limit_test": 300,
+        },
+        lut=_base.lut(dtype="float32"),
+    )
     if variant == "local":
         _make_local(config)
-    elif variant != "ptb":
-        raise ConfigError(
-            f"`variant` must be 'ptb' or 'local'. Received: {variant!r}"
-        )
     return config
-
-
-def _search() -> config_dict.ConfigDict:
-    search = config_dict.ConfigDict()
-    search.evaluator = "language"
-    search.workers = 1  # networks trained side by side
-    search.nodes = 6
-    search.op_seed = 189  # draws the activations of the nodes
-    search.candidates = 10  # edges tried in a round (K)
-    search.keep_fraction = 0.25  # of the edges: then it stops
-    search.metric = config_dict.ConfigDict()
-    search.metric.name = "perplexity"
-    search.metric.weight = 1.0
-    search.random_archs = 10
-    search.random_tolerance = 0.05
-    search.training = _proxy()
-    return search
-
-
-def _proxy() -> config_dict.ConfigDict:
-    """How candidates are trained."""
-    training = config_dict.ConfigDict()
-    training.epochs = 10
-    training.batch_size = 128
-    training.valid_batch_size = 256
-    training.lr = 20.0  # of an update of `bptt` steps; others in proportion
-    training.lr_drops = (6, 8)  # divided by 10 after these epochs
-    training.clip = 0.25
-    training.weight_decay = 0.0
-    training.bptt = 35
-    training.bptt_short = 0.05  # probability of half of that
-    training.bptt_std = 0.0
-    training.bptt_most = 35
-    training.temporal_penalty = 0.0
-
-    training.dropouts = config_dict.ConfigDict()
-    training.dropouts.words = 0.0
-    training.dropouts.inputs = 0.0
-    training.dropouts.cell_inputs = 0.0
-    training.dropouts.states = 0.0
-    training.dropouts.outputs = 0.0
-
-    training.table_range = 0.5  # words start from uniform(-0.5, 0.5)
-    training.vectors = config_dict.placeholder(str)  # but for those in a file
-    training.average_after = config_dict.placeholder(int)
-    training.patience = 4  # epochs without a better validation
-    training.max_ratio = 3.0  # of validation loss to training loss
-    training.reload_best = False  # a candidate that diverges scores -inf
-    # Scores as the release, whose mean over n - 1 rows is divided by n.
-    training.released_mean = False
-    return training
 
 
 def _make_local(config: config_dict.ConfigDict) -> None:
     config.space = "autoshrink_rnn@32"
-    config.data.limit_train = 1000
-    config.data.limit_valid = 100
-    config.data.limit_test = 100
-    config.search.nodes = 4
-    config.search.candidates = 3
-    config.search.random_archs = 3
-    config.search.training.epochs = 4
-    config.search.training.batch_size = 16
-    config.search.training.valid_batch_size = 16
+    config.data.update(limit_train=1000, limit_valid=100, limit_test=100)
+    config.search.update(nodes=4, candidates=3, random_archs=3)
+    config.search.training.update(
+        epochs=4, batch_size=16, valid_batch_size=16
+    )

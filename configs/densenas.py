@@ -19,7 +19,7 @@ Time: about a minute on 2 CPU cores.
 """
 
 from ml_collections import config_dict
-from tfnas.configs import _images
+from tfnas.configs import _base
 
 
 def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
@@ -37,4 +37,4 @@ def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
         "epochs": 15, "batch_size": 64, "lr": 0.1, "label_smoothing": 0.0,
         "augment": "pad_crop",
     }
-    return _images.get_config(variant, recipe, local)
+    return _base.training(variant, recipe, local)

@@ -26,17 +26,15 @@ def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
     config = densenas_mbv2.get_config(variant)
     config.space = "densenas_resnet"
     config.search.temperature = 0.9
-    config.search.cost.factor = 0.2
-    config.search.cost.log_base = 3500.0
-    config.search.cost.skip_reg = True
+    config.search.cost.update(factor=0.2, log_base=3500.0, skip_reg=True)
     if variant == "local":
         config.space = "densenas_resnet@32"
-        config.search.epochs = 12
-        config.search.arch_update_epoch = 4
-        config.search.val_start_epoch = 10
+        config.search.update(
+            epochs=12, arch_update_epoch=4, val_start_epoch=10
+        )
     else:
-        config.search.epochs = 70
-        config.search.arch_update_epoch = 10
-        config.search.val_start_epoch = 50
-        config.search.batch_size = 512
+        config.search.update(
+            epochs=70, arch_update_epoch=10, val_start_epoch=50,
+            batch_size=512,
+        )
     return config

@@ -21,9 +21,8 @@ Expected: 64.5 % after its short trainings, the best there is at 300M.
 """
 
 from ml_collections import config_dict
+from tfnas.configs import _base
 from tfnas.configs import guided
-
-from tfnas.errors import ConfigError
 
 
 def get_config(variant: str = "macro") -> config_dict.ConfigDict:
@@ -32,17 +31,13 @@ def get_config(variant: str = "macro") -> config_dict.ConfigDict:
     Args:
         variant: `macro` or `accel`.
     """
-    spaces = {"macro": "nasbench_macro", "accel": "accel_nasbench"}
-    if variant not in spaces:
-        raise ConfigError(
-            f"`variant` must be 'macro' or 'accel'. Received: {variant!r}"
-        )
+    _base.check_variant(variant, "macro", "accel")
     config = guided.get_config()
-    config.space = spaces[variant]
+    config.space = "nasbench_macro"
     if variant == "accel":
-        config.data.name = "folder:imagenet"
-        config.data.image_size = 224
-    config.search.evaluator = "table"
-    config.search.table = config_dict.placeholder(str)
-    config.search.unit_queries = 8
+        config.space = "accel_nasbench"
+        config.data.update(name="folder:imagenet", image_size=224)
+    config.search.update(
+        evaluator="table", table=_base.null(str), unit_queries=8
+    )
     return config

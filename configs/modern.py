@@ -20,7 +20,7 @@ Expected: about 96 % of the test digits. Time: about 3 minutes on 2 CPU cores.
 """
 
 from ml_collections import config_dict
-from tfnas.configs import _images
+from tfnas.configs import _base
 
 
 def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
@@ -42,4 +42,4 @@ def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
         "epochs": 20, "batch_size": 64, "warmup_epochs": 2,
         "ema_decay": 0.98, "cutmix_alpha": 0.0, "augment": "pad_crop",
     }
-    return _images.get_config(variant, recipe, local)
+    return _base.training(variant, recipe, local)

@@ -21,7 +21,7 @@ arrive, and until then it is tested at chance.)
 """
 
 from ml_collections import config_dict
-from tfnas.configs import _images
+from tfnas.configs import _base
 
 
 def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
@@ -43,7 +43,7 @@ def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
         "epochs": 20, "warmup_epochs": 2, "batch_size": 32, "lr": 0.05,
         "ema_decay": 0.9, "test_every": 5, "augment": "pad_crop",
     }
-    config = _images.get_config(variant, recipe, local)
+    config = _base.training(variant, recipe, local)
     config.data.mean = 127.5  # images are in -1..1
     config.data.std = 127.5
     return config

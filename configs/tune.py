@@ -15,7 +15,7 @@ Variant `local` (digits, 9 epochs at most):
 """
 
 from ml_collections import config_dict
-from tfnas.configs import _images
+from tfnas.configs import _base
 
 
 def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
@@ -34,7 +34,7 @@ def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
         "epochs": 9, "batch_size": 64, "label_smoothing": 0.0,
         "test_every": 9, "augment": "none",
     }
-    config = _images.get_config(variant, recipe, local)
+    config = _base.training(variant, recipe, local)
     config.tune = _tune()
     if variant == "local":
         config.tune.space.augment["choices"] = ("none", "pad_crop")

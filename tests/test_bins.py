@@ -34,7 +34,7 @@ MISTAKES = [
     ("tfnas-search", [MBV2, NEW, "--lut=bad.json"], "bad.json"),
     (
         "tfnas-search", [MBV2, NEW, "--config.algorithm=luck"],
-        "`algorithm` must be one of",
+        "Unknown search algorithm. Expected one of",
     ),
     ("tfnas-search", [MBV2, "--workdir=bad.json"], "is a file"),
     ("tfnas-search", [MBV2, "--workdir=old"], "Expected a new --workdir"),

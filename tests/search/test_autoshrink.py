@@ -303,18 +303,6 @@ def test_where_no_random_graph_costs_as_little_the_nearest_are_taken():
     assert [other.cost for other in baseline] == [10.0, 10.0]
 
 
-def test_the_evaluator_is_told_of_every_rounds_result():
-    class Adopting(Worth):
-        def adopt(self, arch):
-            adopted.append(arch and arch.id)
-
-    adopted = []
-    search = make(evaluator=Adopting(WHOLE.drawn(4, 0), {}))
-    run(search)
-    found = [r["arch_id"] for r in search.outcome()[2]]
-    assert adopted == [*found[:-1], None]
-
-
 @pytest.mark.parametrize(
     "changes, problem",
     [

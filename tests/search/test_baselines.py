@@ -3,12 +3,10 @@
 import pytest
 
 from tests import dense_nets
-from tfnas.bin import checks
 from tfnas.cost.dense_costs import DenseCosts
 from tfnas.cost.objective import reachable
 from tfnas.errors import InfeasibleBudget
 from tfnas.search import baselines
-from tfnas.search.base import SEARCHES
 from tfnas.search.baselines import random_at_cost
 from tfnas.search.dense_derive import choice_cost
 
@@ -74,7 +72,3 @@ def test_a_range_without_networks_is_refused(monkeypatch):
 
 def test_none_is_none():
     assert at(*middle(), 0) == []
-
-
-def test_programs_know_all_algorithms_without_tensorflow():
-    assert SEARCHES.names() == checks.ALGORITHMS

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.search import toy_codes
+from tfnas.search.ase_nas_options import PolicyOptions
 from tfnas.search.controller import Controller
-from tfnas.search.controller import PolicyOptions
 
 PUBLISHED = PolicyOptions(one_hot_width=6)
 
@@ -56,11 +56,6 @@ def test_weights_are_as_many_as_published():
     controller = Controller(toy_codes.plain(6, 5), 3, PUBLISHED)
     assert controller.num_features == 37
     assert controller.num_weights == 121_611
-    two = PolicyOptions(one_hot_width=6, different_policy=True)
-    cell = 2 * 64 * 256 + 256
-    assert Controller(toy_codes.plain(), 3, two).num_weights == (
-        121_611 + cell
-    )
 
 
 def test_weights_of_the_mobile_space_are_as_many_as_published():
@@ -97,12 +92,12 @@ def test_features_are_one_hot_codes_and_percent():
     np.testing.assert_array_equal(features[:, -1], [71.5, 80.0])
 
 
-def test_features_can_hold_fractions_and_wider_codes():
-    options = PolicyOptions(one_hot_width=6, normalize_acc=True)
+def test_features_can_hold_wider_codes():
+    options = PolicyOptions(one_hot_width=6)
     controller = Controller(toy_codes.plain(), 1, options)
     features = controller.features([(4, 0, 0, 0, 0, 1)], [50.0])
     assert np.flatnonzero(features).tolist() == [4, 6, 12, 18, 24, 31, 36]
-    assert features[0, -1] == 0.5
+    assert features[0, -1] == 50.0
 
 
 def test_zero_weights_choose_uniformly():
@@ -255,28 +250,6 @@ def test_embeddings_are_those_of_the_spelled_out_graph(tie):
     )
 
 
-def test_without_edges_a_layer_sees_no_other_subspace():
-    for no_edge in (False, True):
-        controller = make(no_edge=no_edge, layers=1)
-        features = look(controller)
-        other = features.copy()
-        other[1, :-1] = np.roll(other[1, :-1], 1)
-        (one, *_), (two, *_) = (
-            embed(controller, x) for x in (features, other)
-        )
-        assert np.allclose(one, two, rtol=1e-4) == no_edge
-
-
-def test_the_best_subspace_can_be_a_given():
-    controller = make(select_best_space=True, samples=50)
-    features = look(controller)
-    drawn = controller.sample(features, 0, 0)
-    assert set(drawn[:, 0]) == {features[:, -1].argmax()}
-    walk = controller.evaluate(tf.constant(features), tf.constant(drawn))
-    assert not walk.log_probs.numpy()[:, 0].any()
-    assert not walk.entropies.numpy()[:, 0].any()
-
-
 def test_reset_starts_anew_in_place():
     controller = make(seed=1, edits=1)
     first = controller.weights.numpy()
@@ -365,12 +338,9 @@ def test_equal_updates_give_equal_bits():
     assert len(found) == 1
 
 
-@pytest.mark.parametrize(
-    "ablation", ["no_edge", "different_policy", "select_best_space"]
-)
-def test_gradients_are_finite_with_masks_and_ablations(ablation):
+def test_gradients_are_finite_with_masks():
     space = toy_codes.mixed()
-    controller = make(space, edits=2, **{ablation: True})
+    controller = make(space, edits=2)
     features = look(controller, space)
     actions = controller.sample(features, 0, 0)
     with tf.GradientTape() as tape:

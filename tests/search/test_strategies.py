@@ -10,7 +10,7 @@ from tests.search import toy_codes
 from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
 from tfnas.search.ase_nas import ASENAS
-from tfnas.search.ase_nas import Options
+from tfnas.search.ase_nas_options import Options
 from tfnas.search.baselines import LocalSearch
 from tfnas.search.baselines import RandomSearch
 from tfnas.search.baselines import RegularizedEvolution

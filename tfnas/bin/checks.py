@@ -23,14 +23,11 @@ from tfnas.data import fields
 from tfnas.data.text import is_text
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.search import SEARCHES
+from tfnas.search.evaluate import EVALUATORS
 from tfnas.spaces import dense
 from tfnas.train import recipe
 
-# The names of `tfnas.search.base.SEARCHES`, which fills itself with TensorFlow.
-ALGORITHMS = (
-    "ase_nas", "autoshrink", "autospace", "densenas", "evolution", "guided",
-    "local_search", "proxyless", "random", "uniform_subspace",
-)
 _NO_DATA = "none"  # a search that reads a table needs no images
 
 
@@ -81,11 +78,9 @@ def settings(config: Any, workdir: str) -> None:
         config, "algorithm", "space", "seed", "strategy", "data", "lut",
         "search",
     )
-    if config.algorithm not in ALGORITHMS:
-        raise ConfigError(
-            f"`algorithm` must be one of {', '.join(ALGORITHMS)}. "
-            f"Received: algorithm={config.algorithm!r}"
-        )
+    SEARCHES.check(config.algorithm)
+    if "evaluator" in config.search:
+        EVALUATORS.check(config.search.evaluator)
     _search_fields(config.search)
     if config.data.name != _NO_DATA:
         data.check(config.data)

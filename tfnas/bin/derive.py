@@ -37,6 +37,7 @@ _SPACE = flags.DEFINE_string(
     "the search: autoshrink_cnn for a cell found in autoshrink_cnn@32, say.",
 )
 options.define_target()
+options.define_allow_imports()
 
 
 def main(argv: list[str]) -> None:

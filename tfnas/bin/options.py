@@ -14,6 +14,7 @@ from tfnas import artifacts
 from tfnas import seeds
 from tfnas.cost.lut import MAX_ERROR
 from tfnas.errors import ConfigError
+from tfnas.registry import is_path
 
 # Help lists each flag with the program that asked for it.
 flags.disclaim_key_flags()
@@ -123,11 +124,21 @@ def target(config: config_dict.ConfigDict) -> float | None:
     return None if value is None else value * scale
 
 
+def define_allow_imports() -> None:
+    """Defines `--allow_imports`, for `saved_config`."""
+    flags.DEFINE_boolean(
+        "allow_imports", False, "Whether the workdir may name searches, "
+        "spaces and evaluators of other packages, which are imported.",
+    )
+
+
 def saved_config(workdir: str) -> config_dict.ConfigDict:
     """Returns the merged config that a workdir was made with.
 
     Raises:
         ArtifactError: when the workdir has none.
+        ConfigError: when it is no search's, or names what is to be imported
+            without `--allow_imports`.
     """
     value: dict[str, Any] = artifacts.read_json(f"{workdir}/config.json")
     if not {"search", "lut", "space"} <= set(value):
@@ -135,4 +146,14 @@ def saved_config(workdir: str) -> config_dict.ConfigDict:
             "`workdir` must be that of a search. "
             f"Received: {workdir} with {sorted(value)}"
         )
+    names = {
+        "algorithm": value.get("algorithm"), "space": value["space"],
+        "search.evaluator": value["search"].get("evaluator"),
+    }
+    for field, name in names.items():
+        if is_path(name or "") and not flags.FLAGS.allow_imports:
+            raise ConfigError(
+                f"{workdir} names a part of another package; if you trust "
+                f"it: --allow_imports. Received: {field}={name!r}"
+            )
     return config_dict.ConfigDict(value)

@@ -24,17 +24,6 @@ flags.DEFINE_integer(
 )
 
 
-# What the scores of a search are, by its evaluator.
-_SCORES = {
-    "table": "from the table of trained networks",
-    "train": "each network trained for it, on images held back",
-    "proxy": "each network trained for it, on the architecture split",
-    "language": "1 / perplexity, each network trained for it",
-    "predictor": "as the predictor expects it",
-    "supernet": "shared weights, on the architecture split",
-}
-
-
 def main(argv: list[str]) -> None:
     """Runs the search and prints what it found."""
     del argv
@@ -42,6 +31,7 @@ def main(argv: list[str]) -> None:
     checks.search(config, _WORKDIR.value)
     cli.load_tensorflow()
     from tfnas import search
+    from tfnas.search.evaluate import EVALUATORS
 
     result = search.run_search(config, _WORKDIR.value)
     unit = result.header["unit"]
@@ -51,9 +41,9 @@ def main(argv: list[str]) -> None:
             f"{found.arch.id:14}{found.role:10}{found.cost:10.4g}"
             f"{found.score:10.3f}"
         )
-    evaluator = config.search.get("evaluator", "supernet")
+    scores = EVALUATORS.get(config.search.get("evaluator", "supernet"))
     print(
-        f"accuracy: {_SCORES[evaluator]}. "
+        f"accuracy: {scores.meaning}. "
         f"Result: {_WORKDIR.value}/result.json"
     )
 

@@ -32,6 +32,7 @@ _INIT_FROM = flags.DEFINE_string(
     "init_from", None, "Workdir of the search whose weights to start from."
 )
 options.define_overrides()
+options.define_allow_imports()
 
 
 def main(argv: list[str]) -> None:

@@ -1,8 +1,8 @@
 """ASE-NAS: a learned policy evokes subspaces and looks for better centres.
 
 Source: Chen et al., "Automatic Subspace Evoking for Efficient Neural
-Architecture Search", arXiv 2210.17180. Ours: the cost in the reward, networks
-that are not repeated, and a value model that chooses among proposals.
+Architecture Search", arXiv 2210.17180. Ours: networks that are not repeated,
+and a value model that chooses among proposals.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ import numpy as np
 
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
-from tfnas.search.base import SearchResult
+from tfnas.results import SearchResult
+from tfnas.search.ase_nas_options import PUBLISHED
+from tfnas.search.ase_nas_options import Options
+from tfnas.search.ase_nas_options import PolicyOptions
+from tfnas.search.baselines import UniformPolicy
 from tfnas.search.controller import Controller
-from tfnas.search.controller import PolicyOptions
 from tfnas.search.limit import Limit
 from tfnas.search.query import Query
 from tfnas.search.query import Strategy
@@ -29,66 +32,6 @@ from tfnas.spaces.coded import Codes
 from tfnas.supernets.base import stream
 
 _ATTEMPTS = 50  # samples before a repeated network is accepted
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """How ASE-NAS runs; the defaults are the published (section 7).
-
-    Args:
-        centres: Number of subspaces, K.
-        baseline_decay: Decay of the mean that is taken off the reward.
-        entropy: Weight of the entropy in the loss.
-        entropy_half_life: Updates in which that weight halves; `None` keeps
-            it. Ours.
-        update_freq: Centres move only at updates that it divides.
-        constraint: What a limit of the cost does. `"hard"`: no centre moves
-            beyond it. `"reward"`: the excess is taken off the reward. Ours.
-        cost_weight: Points of accuracy that 1 % of excess costs.
-        use_absolute_perf: Ablation: the reward is the accuracy, not what it
-            is better than the centre's.
-        no_repeats: Whether samples that compute the same as a network that
-            was evaluated are drawn again. Ours.
-        proposals: Samples of the policy, of which the value model chooses
-            one, within a hard limit if it can; 1 does without a value model.
-            Ours.
-        exploration: Standard deviations of the value model's forecast that
-            are added to its mean.
-        policy_every: Of so many samples in turn one is the policy's own: the
-            value model does not choose. It keeps the search out of dead
-            ends of the value model.
-        policy: Sizes and constants of the policy.
-    """
-
-    centres: int = 3
-    baseline_decay: float = 0.9
-    entropy: float = 5.049559768158195e-4
-    entropy_half_life: float | None = None
-    update_freq: int = 1
-    constraint: str = "hard"
-    cost_weight: float = 0.5
-    use_absolute_perf: bool = False
-    no_repeats: bool = False
-    proposals: int = 1
-    exploration: float = 5.0
-    policy_every: int = 3
-    policy: PolicyOptions = PolicyOptions()
-
-    def __post_init__(self) -> None:
-        if self.constraint not in ("hard", "reward"):
-            raise ConfigError(
-                "`constraint` must be 'hard' or 'reward'. "
-                f"Received: constraint={self.constraint!r}"
-            )
-        for name in ("centres", "update_freq", "proposals", "policy_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(
-                    f"`{name}` must be at least 1. "
-                    f"Received: {name}={getattr(self, name)}"
-                )
-
-
-PUBLISHED = Options()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,11 +138,10 @@ class ASENAS(Strategy):
         own = self.updates % self.options.policy_every == 0
         if own or self.options.proposals == 1:
             return drawn[0]
-        if self.options.constraint == "hard":
-            drawn = [p for p in drawn if self.limit.fits(p.codes)] or drawn
+        drawn = [p for p in drawn if self.limit.fits(p.codes)] or drawn
         model = ValueModel(
             self.space, [told.codes for told in self._history],
-            [self._value(told) for told in self._history],
+            [100 * told.score for told in self._history],
         )
         mean, deviation = model.forecast([p.codes for p in drawn])
         best = np.argmax(mean + self.options.exploration * deviation)
@@ -224,44 +166,27 @@ class ASENAS(Strategy):
 
     def _learn(self, proposal: _Proposal, told: Query) -> None:
         o, slot = self.options, proposal.slot
-        centre, value = self.centres[slot], self._value(told)
-        gain = value - 100 * centre.score
-        signal = value if o.use_absolute_perf else gain
+        centre = self.centres[slot]
+        gain = 100 * told.score - 100 * centre.score
         if self._baseline is None:  # so the first reward is 0
-            self._baseline = signal
+            self._baseline = gain
         else:
             self._baseline *= o.baseline_decay
-            self._baseline += (1 - o.baseline_decay) * signal
-        entropy = o.entropy
-        if o.entropy_half_life is not None:
-            entropy *= 0.5 ** (self.updates / o.entropy_half_life)
+            self._baseline += (1 - o.baseline_decay) * gain
         self.controller.update(
-            proposal.features, proposal.actions, signal - self._baseline,
-            entropy, self.updates,
+            proposal.features, proposal.actions, gain - self._baseline,
+            o.entropy, self.updates,
         )
-        due = (self.updates + 1) % o.update_freq == 0
-        if due and self._replaces(told, centre, gain):
+        better = gain > 0 or not self.limit.fits(centre.codes)
+        if better and self.limit.fits(told.codes):
             before, after = self.centres[:slot], self.centres[slot + 1 :]
             self.centres = (*before, told, *after)
-
-    def _replaces(self, told: Query, centre: Query, gain: float) -> bool:
-        fits = self.limit.fits(told.codes)
-        if not self.limit.fits(centre.codes):
-            return fits
-        return gain > 0 and (fits or self.options.constraint == "reward")
-
-    def _value(self, told: Query) -> float:
-        """The accuracy in percent, less the penalty of the cost."""
-        if self.limit.max_cost is None or self.options.constraint == "hard":
-            return 100 * told.score
-        excess = max(0.0, told.cost / self.limit.max_cost - 1)
-        return 100 * told.score - self.options.cost_weight * 100 * excess
 
     def best(self) -> tuple[Codes, float]:
         """Returns the codes and the score of the best network so far.
 
-        It is the best centre. Where centres do not move at every update, or
-        beyond the limit, it is the best network that fits, if any does.
+        It is the best centre; where centres were given that the limit does
+        not allow, the best network that fits, if any does.
         """
         best = max(
             self._history,
@@ -326,6 +251,25 @@ def make(space: CodedSpace, limit: Limit, search: Any, seed: int) -> ASENAS:
     if search.transfer is not None:
         initial += final_centres(search.transfer, space)
     return ASENAS(space, limit, seed, options, initial)
+
+
+def uniform_subspace(
+    space: CodedSpace, limit: Limit, search: Any, seed: int
+) -> ASENAS:
+    """Makes ASE-NAS whose policy learns nothing, from the same config.
+
+    Args:
+        space: The space.
+        limit: The hard limit on the cost.
+        search: The `search` section of a config of ASE-NAS.
+        seed: Seed of all draws; the first centres are those of ASE-NAS.
+    """
+    strategy = make(space, limit, search, seed)
+    options = strategy.options
+    strategy.controller = UniformPolicy(  # type: ignore[assignment]
+        space, options.centres, options.policy.edits, options.proposals
+    )
+    return strategy
 
 
 def read_options(search: Any) -> Options:

@@ -26,7 +26,6 @@ from tfnas.ops.masked_dag import Edge
 from tfnas.ops.masked_dag import MaskedDag
 from tfnas.search import evaluate
 from tfnas.search import shrink_metrics
-from tfnas.search.base import SEARCHES
 from tfnas.search.base import Found
 from tfnas.search.base import Search
 from tfnas.search.baselines import random_at_cost
@@ -51,9 +50,7 @@ class AutoShrink(Search):
 
     Args:
         space: The space, with the operations of its nodes drawn.
-        evaluator: Scores candidates. One with a method `adopt` is told which
-            network a round ended with, so that candidates can inherit, and
-            `None` after the last round.
+        evaluator: Scores candidates.
         cost: What networks cost.
         metric: `f(quality, cost)`, larger is better.
         config: `candidates` (K), `keep_fraction` of the edges at which to
@@ -85,7 +82,6 @@ class AutoShrink(Search):
             )
         self._candidates: list[dict[str, Any]] = []  # of the present round
         self._rounds: list[dict[str, Any]] = []
-        self._baseline: list[Found] = []
 
     @property
     def units(self) -> int:
@@ -173,14 +169,7 @@ class AutoShrink(Search):
             }
         )
         self._candidates = []
-        self._adopt()
         return dict(self._rounds[-1])
-
-    def _adopt(self) -> None:
-        adopt = getattr(self.evaluator, "adopt", None)
-        if adopt is not None:
-            ended = self._dag.num_edges <= self._threshold
-            adopt(None if ended else self.space.from_dag(self._dag))
 
     def _score_random(self) -> list[dict[str, Any]]:
         done = len(self._baseline)
@@ -367,6 +356,3 @@ def build(setting: Setting) -> AutoShrink:
         space, evaluate.make(setting), cost, metric, search, config.seed,
         setting.target, setting.loop.advance,
     )
-
-
-SEARCHES.register("autoshrink", build)

@@ -1,23 +1,17 @@
-"""Makes query searches from configs, and registers them by name."""
+"""Makes query searches from configs."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
-from tfnas.search import ase_nas
+from tfnas.registry import Registry
 from tfnas.search import evaluate
-from tfnas.search import evaluate_supernet as _supernet
-from tfnas.search import evaluate_training as _training
-from tfnas.search import guided
-from tfnas.search.base import SEARCHES
 from tfnas.search.baselines import LocalSearch
 from tfnas.search.baselines import RandomSearch
 from tfnas.search.baselines import RegularizedEvolution
-from tfnas.search.baselines import UniformPolicy
 from tfnas.search.evaluate import Evaluator
 from tfnas.search.evaluate import TableEvaluator
 from tfnas.search.evaluate import TrainedEvaluator
@@ -29,18 +23,20 @@ from tfnas.spaces.coded import CodedSpace
 from tfnas.spaces.nasbench201_table import DeviceTable
 from tfnas.spaces.pool import Pool
 
-_EVALUATORS = (_supernet, _training)  # imported to register evaluators
 StrategyMaker = Callable[[CodedSpace, Limit, Any, int], Strategy]
 
 
-def build(make: StrategyMaker, setting: Setting) -> QuerySearch:
+def build(
+    setting: Setting, make: StrategyMaker | None = None
+) -> QuerySearch:
     """Makes the search that a config describes.
 
     Args:
-        make: `f(space, limit, config.search, seed)` to the strategy.
         setting: The config and what it names. Without a hard limit of the
             cost, a target is one: accuracy grows with cost. With
             `search.tolerance` a target is the middle of a band.
+        make: `f(space, limit, config.search, seed)` to the strategy; `None`
+            is the one of that name in `STRATEGIES`.
 
     Raises:
         ConfigError: for a space without codes, a table of another space, or
@@ -49,6 +45,7 @@ def build(make: StrategyMaker, setting: Setting) -> QuerySearch:
         InfeasibleBudget: when no architecture meets the limit.
     """
     search, seed = setting.config.search, setting.config.seed
+    make = make or STRATEGIES.get(setting.config.algorithm)
     evaluator = evaluate.make(setting)
     space = _space(setting, evaluator)
     limit = _limit(setting, evaluator, space)
@@ -181,38 +178,33 @@ def _device(search: Any, evaluator: Evaluator) -> DeviceTable:
     return device
 
 
-def uniform_subspace(
+def random(space: CodedSpace, limit: Limit, search: Any, seed: int) -> Strategy:
+    """Makes random search."""
+    return RandomSearch(space, limit, seed)
+
+
+def evolution(
     space: CodedSpace, limit: Limit, search: Any, seed: int
-) -> ase_nas.ASENAS:
-    """Makes ASE-NAS whose policy learns nothing, from the same config.
-
-    Args:
-        space: The space.
-        limit: The hard limit on the cost.
-        search: The `search` section of a config of ASE-NAS.
-        seed: Seed of all draws; the first centres are those of ASE-NAS.
-    """
-    strategy = ase_nas.make(space, limit, search, seed)
-    options = strategy.options
-    strategy.controller = UniformPolicy(  # type: ignore[assignment]
-        space, options.centres, options.policy.edits, options.proposals
-    )
-    return strategy
+) -> Strategy:
+    """Makes regularized evolution, as `search.evolution` says."""
+    return RegularizedEvolution(space, limit, seed, **search.evolution)
 
 
-MAKERS: dict[str, StrategyMaker] = {
-    "ase_nas": ase_nas.make,
-    "guided": guided.make,
-    "uniform_subspace": uniform_subspace,
-    "random": lambda space, limit, search, seed: RandomSearch(
-        space, limit, seed
-    ),
-    "evolution": lambda space, limit, search, seed: RegularizedEvolution(
-        space, limit, seed, **search.evolution
-    ),
-    "local_search": lambda space, limit, search, seed: LocalSearch(
-        space, limit, seed
-    ),
-}
-for _name, _make in MAKERS.items():
-    SEARCHES.register(_name, functools.partial(build, _make))
+def local_search(
+    space: CodedSpace, limit: Limit, search: Any, seed: int
+) -> Strategy:
+    """Makes local search."""
+    return LocalSearch(space, limit, seed)
+
+
+STRATEGIES: Registry[StrategyMaker] = Registry(
+    "strategy",
+    {
+        "ase_nas": "tfnas.search.ase_nas.make",
+        "evolution": f"{__name__}.evolution",
+        "guided": "tfnas.search.guided.make",
+        "local_search": f"{__name__}.local_search",
+        "random": f"{__name__}.random",
+        "uniform_subspace": "tfnas.search.ase_nas.uniform_subspace",
+    },
+)

@@ -8,7 +8,6 @@ step cheap, starts it anew in place, and saves it as one array.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfnas.search.ase_nas_options import PolicyOptions
 from tfnas.spaces.coded import CodedSpace
 from tfnas.spaces.coded import Codes
 from tfnas.supernets.base import one_by_one
@@ -27,46 +27,8 @@ from tfnas.train.optimizers import Adam
 Edits = tuple[tuple[int, int], ...]
 
 _NEVER = -1e9  # logit of an op that a position may not have
+_PUBLISHED = PolicyOptions()
 _INIT = 0.1  # every weight starts uniform in [-0.1, 0.1]
-
-
-@dataclasses.dataclass(frozen=True)
-class PolicyOptions:
-    """Sizes and constants of the policy; the defaults are the published.
-
-    Args:
-        edits: Edits of a sample, M.
-        hidden: Width of every layer.
-        layers: Layers of the GNN.
-        tanh_subspace: Bound of the logits of the choice of a subspace.
-        tanh_edit: Bound of the logits of an edit's position and op.
-        lr: Learning rate of Adam.
-        weight_decay: L2, coupled: it is part of Adam's gradient.
-        one_hot_width: Least width of a position's one-hot code. The authors
-            use 6 for the 5 ops of NAS-Bench-201.
-        normalize_acc: Whether the GNN sees accuracies in 0..1 rather than in
-            percent.
-        no_edge: Ablation: the GNN sees no differences of subspaces.
-        different_policy: Ablation: the choice of a subspace has an LSTM cell
-            of its own.
-        select_best_space: Ablation: always the subspace of the best centre.
-    """
-
-    edits: int = 4
-    hidden: int = 64
-    layers: int = 2
-    tanh_subspace: float = 1.5
-    tanh_edit: float = 0.6
-    lr: float = 9.446763714621489e-3
-    weight_decay: float = 2.3740059139364297e-5
-    one_hot_width: int = 0
-    normalize_acc: bool = False
-    no_edge: bool = False
-    different_policy: bool = False
-    select_best_space: bool = False
-
-
-PUBLISHED = PolicyOptions()
 
 
 class Walk(NamedTuple):
@@ -98,7 +60,7 @@ class Controller:
 
     def __init__(
         self, space: CodedSpace, centres: int,
-        options: PolicyOptions = PUBLISHED, samples: int = 1,
+        options: PolicyOptions = _PUBLISHED, samples: int = 1,
     ):
         self.centres, self.options, self.samples = centres, options, samples
         sizes = np.array(space.alphabets)
@@ -141,11 +103,7 @@ class Controller:
             shapes[f"edge_update_{i}"] = (3 * n, n)
         shapes |= {"attend_node": (n, n), "attend_state": (n, n),
                    "attend_out": (n, 1)}
-        cells = ["lstm"]
-        cells += ["global_lstm"] if self.options.different_policy else []
-        for cell in cells:
-            shapes[f"{cell}_kernel"] = (2 * n, 4 * n)
-            shapes[f"{cell}_bias"] = (4 * n,)
+        shapes |= {"lstm_kernel": (2 * n, 4 * n), "lstm_bias": (4 * n,)}
         sizes = {"position": self._positions, "op": self._ops}
         for name, size in sizes.items():
             shapes[f"{name}_kernel"] = (n, size)
@@ -191,8 +149,7 @@ class Controller:
         found = np.zeros((self.centres, self.num_features), np.float32)
         rows = np.arange(self.centres)[:, None]
         found[rows, self._first_bit + np.array(centres)] = 1
-        scale = 100 if self.options.normalize_acc else 1
-        found[:, -1] = np.array(scores) / scale
+        found[:, -1] = scores
         return found
 
     def sample(self, features: np.ndarray, seed: int, step: int) -> np.ndarray:
@@ -316,23 +273,15 @@ class Controller:
             return taken
 
         state = (tf.zeros([rows, o.hidden]),) * 2
-        if o.select_best_space:
-            best = tf.argmax(features[:, -1], output_type=tf.int32)
-            slot, none = tf.fill([rows], best), tf.zeros([rows])
-            steps.append((slot, none, none))
-            taken = tf.one_hot(slot, self.centres)
-        else:
-            nodes = self._embed_nodes(w, features)
-            state = _lstm(
-                w, "global_lstm" if o.different_policy else "lstm",
-                tf.tile(tf.reduce_mean(nodes, 0, True), [rows, 1]), state,
-            )
-            taken = decide(self._attend(w, nodes, state[0]))
+        nodes = self._embed_nodes(w, features)
+        mean = tf.tile(tf.reduce_mean(nodes, 0, True), [rows, 1])
+        state = _lstm(w, mean, state)
+        taken = decide(self._attend(w, nodes, state[0]))
         inputs = taken @ w["centre_embedding"]
         for _ in range(o.edits):
             bias: tf.Tensor | float = 0.0
             for name in ("position", "op"):
-                state = _lstm(w, "lstm", inputs, state)
+                state = _lstm(w, inputs, state)
                 z = state[0] @ w[f"{name}_kernel"] + w[f"{name}_bias"]
                 taken = decide(o.tanh_edit * tf.tanh(z) + bias)
                 bias = taken @ self._bias if name == "position" else 0.0
@@ -371,8 +320,6 @@ class Controller:
         out = tf.cast((score[:, None] < score) | tie, tf.float32)[..., None]
         back = tf.transpose(out, [1, 0, 2])
         edges = (out - back) * (features - features[:, None])
-        if self.options.no_edge:
-            edges = tf.zeros_like(edges)
         nodes = features @ w["node_kernel"] + w["node_bias"]
         edges = edges @ w["edge_kernel"] + w["edge_bias"]
         others = (out + back) / max(k - 1, 1)
@@ -397,11 +344,11 @@ class Controller:
         return nodes
 
 
-def _lstm(w, cell: str, inputs: tf.Tensor, state: tuple) -> tuple:
-    """One step of an LSTM cell with one bias: the new (hidden, memory)."""
+def _lstm(w, inputs: tf.Tensor, state: tuple) -> tuple:
+    """One step of the LSTM cell with one bias: the new (hidden, memory)."""
     hidden, memory = state
-    z = tf.concat([inputs, hidden], 1) @ w[f"{cell}_kernel"]
-    gates = tf.split(z + w[f"{cell}_bias"], 4, 1)
+    z = tf.concat([inputs, hidden], 1) @ w["lstm_kernel"]
+    gates = tf.split(z + w["lstm_bias"], 4, 1)
     keep, write, read = (tf.sigmoid(g) for g in gates[:3])
     memory = keep * memory + write * tf.tanh(gates[3])
     return read * tf.tanh(memory), memory

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,11 +28,22 @@ class Evaluator(abc.ABC):
     saves `state` and `variables` after each.
 
     Attributes:
+        meaning: What its scores are, for those who read a result.
         query_steps: Steps of the loop that a score takes; 0 where it does not
             use the loop.
     """
 
+    meaning: str = "as the evaluator scores"
     query_steps: int = 0
+
+    @classmethod
+    def make(cls, setting: Setting) -> Evaluator:
+        """Makes the evaluator that a config describes.
+
+        Args:
+            setting: The config and what it names.
+        """
+        return cls()
 
     @property
     def units(self) -> int:
@@ -94,6 +104,8 @@ class TableEvaluator(Evaluator):
         ConfigError: for an unknown signal, or one of the test images.
     """
 
+    meaning = "from the table of trained networks"
+
     def __init__(self, table: NasBench201Table, signal: str):
         check_signal(signal)
         if signal.startswith("test"):
@@ -102,6 +114,21 @@ class TableEvaluator(Evaluator):
                 f"be a validation accuracy. Received: {signal=}"
             )
         self.table, self.signal = table, signal
+
+    @classmethod
+    def make(cls, setting: Setting) -> Evaluator:
+        """Makes it from `search.table`, for whose networks the space is."""
+        search = setting.config.search
+        if not search.table:
+            raise ConfigError(
+                "the evaluator `table` needs the file of a table, "
+                f"`search.table`. Received: {search.table!r}"
+            )
+        if setting.config.space in TABLES:
+            trained = TrainedTable.load(search.table, setting.config.space)
+            return TrainedEvaluator(trained, setting.config.seed)
+        table = NasBench201Table.load(search.table, search.table_dataset)
+        return cls(table, search.signal)
 
     def score(self, arch: Arch) -> float:
         return self.table.accuracy(arch, self.signal)
@@ -205,7 +232,19 @@ class Ledger:
         self._scores.update(self.records)
 
 
-EVALUATORS: Registry[Callable[[Setting], Evaluator]] = Registry("evaluator")
+_HERE = "tfnas.search"
+EVALUATORS: Registry[type[Evaluator]] = Registry(
+    "evaluator",
+    {
+        "language": f"{_HERE}.evaluate_language.LanguageEvaluator",
+        "predictor": f"{_HERE}.evaluate_supernet.PredictorEvaluator",
+        "proxy": f"{_HERE}.evaluate_proxy.ProxyEvaluator",
+        "supernet": f"{_HERE}.evaluate_supernet.SupernetEvaluator",
+        "table": f"{_HERE}.evaluate.TableEvaluator",
+        "train": f"{_HERE}.evaluate_training.TrainingEvaluator",
+    },
+    imports=True,
+)
 
 
 def make(setting: Setting) -> Evaluator:
@@ -214,21 +253,4 @@ def make(setting: Setting) -> Evaluator:
     Raises:
         ConfigError: for an unknown name; the message lists the known ones.
     """
-    return EVALUATORS.get(setting.config.search.evaluator)(setting)
-
-
-def _table(setting: Setting) -> Evaluator:
-    search = setting.config.search
-    if not search.table:
-        raise ConfigError(
-            "the evaluator `table` needs the file of a table, `search.table`. "
-            f"Received: {search.table!r}"
-        )
-    if setting.config.space in TABLES:
-        trained = TrainedTable.load(search.table, setting.config.space)
-        return TrainedEvaluator(trained, setting.config.seed)
-    table = NasBench201Table.load(search.table, search.table_dataset)
-    return TableEvaluator(table, search.signal)
-
-
-EVALUATORS.register("table", _table)
+    return EVALUATORS.get(setting.config.search.evaluator).make(setting)

@@ -8,7 +8,6 @@ import gc
 import math
 from collections.abc import Mapping
 from typing import Any
-from typing import ClassVar
 
 import keras
 from ml_collections import config_dict
@@ -19,10 +18,7 @@ from tfnas.data.text import load_text
 from tfnas.errors import ConfigError
 from tfnas.errors import Diverged
 from tfnas.ops.recurrent import language_parts
-from tfnas.search.evaluate import EVALUATORS
-from tfnas.search.evaluate_training import TRAININGS
 from tfnas.search.evaluate_training import TrainingEvaluator
-from tfnas.search.setting import Setting
 from tfnas.train import distribute
 from tfnas.train import run_state
 from tfnas.train.language import LanguageTraining
@@ -39,8 +35,6 @@ class LanguageProxy:
             edge starts from the same weights in every candidate.
         recipe: Fields as `search_recipe` in `configs/shrink_rnn.py` has.
     """
-
-    name: ClassVar[str] = "language"
 
     data: Mapping[str, Any]
     seed: int
@@ -96,14 +90,8 @@ class LanguageProxy:
         )
 
 
-TRAININGS.register(LanguageProxy.name, LanguageProxy)
+class LanguageEvaluator(TrainingEvaluator):
+    """Scores by the proxy: `search.training`, `search.workers`."""
 
-
-def _language(setting: Setting) -> TrainingEvaluator:
-    config = setting.config
-    return TrainingEvaluator(
-        LanguageProxy.from_config(config), config.search.workers
-    )
-
-
-EVALUATORS.register("language", _language)
+    meaning = "1 / perplexity, each network trained for it"
+    kind = LanguageProxy

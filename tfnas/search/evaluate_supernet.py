@@ -15,7 +15,6 @@ from tfnas.cost.predictor import AccuracyPredictor
 from tfnas.data import blame
 from tfnas.errors import ConfigError
 from tfnas.search.elastic_training import ElasticTraining
-from tfnas.search.evaluate import EVALUATORS
 from tfnas.search.evaluate import Evaluator
 from tfnas.search.setting import Setting
 from tfnas.spaces.coded import CodedSpace
@@ -40,6 +39,28 @@ class SupernetEvaluator(Evaluator):
         splits: The weight and the architecture split.
         seed: Seed of the choice of the images for the statistics.
     """
+
+    meaning = "shared weights, on the architecture split"
+
+    @classmethod
+    def make(cls, setting: Setting) -> SupernetEvaluator:
+        """Makes it from a config with a section `search.supernet`.
+
+        Raises:
+            ConfigError: for a space that is not elastic, or a schedule that
+                the space does not have.
+        """
+        config, space = setting.config, setting.space
+        if not isinstance(space, ElasticSpace):
+            raise ConfigError(
+                "shared weights of this kind need an elastic space. "
+                f"Received: space={config.space!r}"
+            )
+        training = ElasticTraining(
+            space, setting.splits[0], setting.loop, config.search.supernet,
+            config.seed,
+        )
+        return cls(training, setting.splits, config.seed)
 
     def __init__(
         self, training: ElasticTraining, splits: tuple[Any, Any], seed: int
@@ -133,6 +154,31 @@ class PredictorEvaluator(Evaluator):
         ConfigError: when the predictor knows another space, or is so bad
             that it refuses to be used.
     """
+
+    meaning = "as the predictor expects it"
+
+    @classmethod
+    def make(cls, setting: Setting) -> Evaluator:
+        """Reads it from `search.predictor.path`, or has it learn.
+
+        Where the path is null it learns from a supernet first.
+
+        Raises:
+            ConfigError: when it cannot be used for the space.
+            ArtifactError: when its file is damaged.
+        """
+        part, space = setting.config.search.predictor, setting.space
+        if part.path is None:
+            supernet = SupernetEvaluator.make(setting)
+            return LearntPredictorEvaluator(
+                supernet, part, setting.config.seed
+            )
+        if not isinstance(space, CodedSpace):
+            raise ConfigError(
+                "a predictor needs a space whose architectures are codes. "
+                f"Received: space={setting.config.space!r}"
+            )
+        return cls(AccuracyPredictor.load(part.path, part.min_tau), space)
 
     def __init__(self, predictor: AccuracyPredictor, space: CodedSpace):
         predictor.require(space)
@@ -245,52 +291,3 @@ def options(config: Any) -> predictors.Options:
     """Returns the options in the `search.predictor` section of a config."""
     names = predictors.Options.__dataclass_fields__
     return predictors.Options(**{n: config[n] for n in names if n in config})
-
-
-def supernet_evaluator(setting: Setting) -> SupernetEvaluator:
-    """Makes the evaluator `supernet` of a config.
-
-    Raises:
-        ConfigError: for a space that is not elastic, or a schedule that the
-            space does not have.
-    """
-    config, space = setting.config, setting.space
-    if not isinstance(space, ElasticSpace):
-        raise ConfigError(
-            "shared weights of this kind need an elastic space. "
-            f"Received: space={config.space!r}"
-        )
-    training = ElasticTraining(
-        space, setting.splits[0], setting.loop, config.search.supernet,
-        config.seed,
-    )
-    return SupernetEvaluator(training, setting.splits, config.seed)
-
-
-def predictor_evaluator(setting: Setting) -> Evaluator:
-    """Makes the evaluator `predictor` of a config.
-
-    It is read from `config.search.predictor.path`; where that is null it
-    learns from a supernet first.
-
-    Raises:
-        ConfigError: when it cannot be used for the space.
-        ArtifactError: when its file is damaged.
-    """
-    part, space = setting.config.search.predictor, setting.space
-    if part.path is None:
-        return LearntPredictorEvaluator(
-            supernet_evaluator(setting), part, setting.config.seed
-        )
-    if not isinstance(space, CodedSpace):
-        raise ConfigError(
-            "a predictor needs a space whose architectures are codes. "
-            f"Received: space={setting.config.space!r}"
-        )
-    return PredictorEvaluator(
-        AccuracyPredictor.load(part.path, part.min_tau), space
-    )
-
-
-EVALUATORS.register("supernet", supernet_evaluator)
-EVALUATORS.register("predictor", predictor_evaluator)

@@ -11,12 +11,10 @@ import math
 import queue
 import subprocess
 import sys
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent import futures
 from typing import Any
-from typing import ClassVar
 from typing import Protocol
 
 from ml_collections import config_dict
@@ -29,9 +27,8 @@ from tfnas.derive import require_fit
 from tfnas.errors import ConfigError
 from tfnas.errors import Diverged
 from tfnas.errors import TfnasError
-from tfnas.registry import Registry
-from tfnas.search.evaluate import EVALUATORS
 from tfnas.search.evaluate import Evaluator
+from tfnas.search.setting import Setting
 from tfnas.train import distribute
 from tfnas.train import run_state
 from tfnas.train.loop import Loop
@@ -42,20 +39,16 @@ _LOOK_S = 0.5  # between two looks whether a signal has come
 
 
 class Training(Protocol):
-    """A way to train: a frozen dataclass of plain JSON, so that it travels.
+    """A way to train: a frozen dataclass of plain JSON, so that it travels."""
 
-    Attributes:
-        name: Its name in `TRAININGS`.
-    """
-
-    name: ClassVar[str]
+    @classmethod
+    def from_config(cls, config: Any) -> Training:
+        """Reads the settings in a config."""
+        ...
 
     def score(self, arch: Arch) -> float:
         """Trains a network; returns its score, `-inf` if it diverged."""
         ...
-
-
-TRAININGS: Registry[Callable[..., Training]] = Registry("training")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +63,6 @@ class ShortTraining:
         recipe: Fields as in the `train` section of a config, but for
             `test_every`.
     """
-
-    name: ClassVar[str] = "short"
 
     data: Mapping[str, Any]
     split: float
@@ -125,8 +116,10 @@ class _Worker:
             [sys.executable, "-m", WORKER], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )
+        kind = type(training)
         self._write(
-            {"training": training.name, **dataclasses.asdict(training)}
+            {"module": kind.__module__, "name": kind.__qualname__,
+             **dataclasses.asdict(training)}
         )
 
     def _write(self, value: Any) -> None:
@@ -176,6 +169,15 @@ class TrainingEvaluator(Evaluator):
         ConfigError: when there would be no worker.
     """
 
+    meaning = "each network trained for it, on images held back"
+    kind: type[Training] = ShortTraining
+
+    @classmethod
+    def make(cls, setting: Setting) -> TrainingEvaluator:
+        """Makes it from a config with `search.workers`."""
+        config = setting.config
+        return cls(cls.kind.from_config(config), config.search.workers)
+
     def __init__(self, training: Training, workers: int = 1):
         if workers < 1:
             raise ConfigError(
@@ -218,13 +220,3 @@ class TrainingEvaluator(Evaluator):
         while self._started:
             self._idle.get().close()
             self._started.pop()
-
-
-TRAININGS.register(ShortTraining.name, ShortTraining)
-EVALUATORS.register(
-    "train",
-    lambda setting: TrainingEvaluator(
-        ShortTraining.from_config(setting.config),
-        setting.config.search.workers,
-    ),
-)

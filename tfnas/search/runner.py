@@ -15,14 +15,7 @@ from tfnas.cost.objective import check_unit
 from tfnas.data import arrays
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
-from tfnas.search import autoshrink as _autoshrink
-from tfnas.search import autospace as _autospace
-from tfnas.search import builders as _builders
-from tfnas.search import densenas as _densenas
-from tfnas.search import evaluate_language as _language
-from tfnas.search import evaluate_proxy as _proxy
-from tfnas.search import proxyless as _proxyless
-from tfnas.search.base import SEARCHES
+from tfnas.search import SEARCHES
 from tfnas.search.base import Search
 from tfnas.search.base import SearchResult
 from tfnas.search.setting import Setting
@@ -33,11 +26,6 @@ from tfnas.train.stage import Stage
 from tfnas.train.stage import check_log
 
 __all__ = ["make_search", "open_search", "run_search"]
-# Imported to register their searches and evaluators.
-_ALGORITHMS = (
-    _autoshrink, _autospace, _builders, _densenas, _language, _proxy,
-    _proxyless,
-)
 
 
 def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:

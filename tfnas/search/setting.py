@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 from typing import Any
 
 from tfnas import data
@@ -16,7 +17,9 @@ from tfnas.data.text import Text
 from tfnas.data.text import is_text
 from tfnas.data.text import load_text
 from tfnas.spaces.base import Space
-from tfnas.train.loop import Loop
+
+if TYPE_CHECKING:  # tables are searched without TensorFlow
+    from tfnas.train.loop import Loop
 
 NO_DATA = "none"
 

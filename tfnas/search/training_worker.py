@@ -1,13 +1,13 @@
 """A process that trains candidates for `evaluate_training`.
 
-It reads JSON lines: first the name of a training (see `TRAININGS`) and its
-settings, then networks.
-To each network it answers `{"score": accuracy}`, null if training diverged,
-or `{"error": message}`. It ends when there is nothing more to read.
+It reads JSON lines: first the class of a training and its settings, then
+networks. To each network it answers `{"score": accuracy}`, null if training
+diverged, or `{"error": message}`. It ends when there is nothing more to read.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -17,11 +17,6 @@ from typing import Any
 
 from tfnas.arch import Arch
 from tfnas.errors import TfnasError
-from tfnas.search import evaluate_language as _language
-from tfnas.search import evaluate_proxy as _proxy
-from tfnas.search.evaluate_training import TRAININGS
-
-_TRAININGS = (_language, _proxy)  # imported to register their trainings
 
 
 def main() -> None:
@@ -31,7 +26,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     settings = json.loads(sys.stdin.readline())
-    training = TRAININGS.get(settings.pop("training"))(**settings)
+    module = importlib.import_module(settings.pop("module"))
+    training = getattr(module, settings.pop("name"))(**settings)
     for line in sys.stdin:
         answer: dict[str, Any]
         try:
