@@ -54,6 +54,7 @@ BORROWS = {
     "tflite_bench.operators": BASE | {
         "tfnas.tflite_packing", "tfnas.lowering"
     },
+    "tflite_bench.interpreter": BASE | {"tfnas.tflite_packing"},
     "tflite_bench.cutting": BASE | {"tfnas.tflite_packing"},
     "tflite_bench.convert": BASE | {"tfnas.arch", "tfnas.ops"},
     "android_bench": BASE

@@ -23,7 +23,6 @@ _RUNTIMES = {
     "tf": ("tensorflow", "tensorflow"),
 }
 RUNTIMES = tuple(_RUNTIMES)
-_IDENTIFIER = b"TFL3"
 
 
 def cores() -> int:
@@ -297,6 +296,8 @@ def read_file(path: str | os.PathLike) -> bytes:
     Raises:
         ArtifactError: when it cannot be read, or begins as another file.
     """
+    from tfnas.tflite_packing import IDENTIFIER  # takes time to load
+
     path = pathlib.Path(path)
     if path.exists() and not path.is_file():
         raise ArtifactError(f"{path}: expected a regular file")
@@ -304,7 +305,7 @@ def read_file(path: str | os.PathLike) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from error
-    if content[4:8] != _IDENTIFIER:
+    if content[4:8] != IDENTIFIER:
         raise ArtifactError(
             f"{path}: expected a .tflite file. Received: {len(content)} bytes "
             f"that begin with {content[:8]!r}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import os
 from collections.abc import Sequence
 from typing import Any
 from typing import Protocol
@@ -21,6 +20,7 @@ from tfnas.export import scores
 from tfnas.export import tflite_scale
 from tfnas.export import tracing
 from tfnas.export.apart import ApartInterpreter
+from tfnas.export.runtime import THREADS
 from tfnas.export.runtime import named_outputs
 from tfnas.export.runtime import open_interpreter
 from tfnas.feed import Feed
@@ -29,7 +29,6 @@ from tfnas.leading_scale import Statistics
 _CHUNK = 256  # images that a Keras model sees at once, for memory
 _IMAGES = 64  # that show what a score is like
 _ANY_SIZE = 64  # of images, where the network takes any
-_MAX_THREADS = 4  # one image at a time keeps no more of them busy
 
 Shape = tuple[int | None, int | None, int]
 
@@ -236,9 +235,8 @@ class TFLiteClassifier(_Chooser):
         self, blob: bytes, source: str = "model", *, apart: bool = False
     ):
         self.source, self._blob = source, blob
-        threads = min(os.cpu_count() or 1, _MAX_THREADS)
         make = ApartInterpreter if apart else _Interpreter
-        self._runtime: _Runtime = make(blob, source, threads)
+        self._runtime: _Runtime = make(blob, source, THREADS)
         inputs = self._runtime.inputs
         shapes = [_signature(t) for t in (*inputs, *self._runtime.outputs)]
         if len(inputs) != 1 or len(shapes[0]) != 4:

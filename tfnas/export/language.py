@@ -2,7 +2,6 @@
 
 import abc
 import math
-import os
 import pathlib
 from typing import Any
 
@@ -17,6 +16,7 @@ from tfnas.errors import ConfigError
 from tfnas.errors import ExportError
 from tfnas.export.loading import load_keras
 from tfnas.export.parity import Parity
+from tfnas.export.runtime import THREADS
 from tfnas.export.runtime import open_interpreter
 from tfnas.export.tflite import check_choice
 from tfnas.export.tflite import run_converter
@@ -25,7 +25,6 @@ from tfnas.recurrent_model import language_layer
 
 # Integers from end to end would add up rounding errors in the state.
 QUANTIZE = ("none", "float16", "dynamic")
-_MAX_THREADS = 4
 _PROGRESS = 1000  # words between two states of the progress bar
 
 
@@ -104,8 +103,7 @@ class TFLiteStepper(Stepper):
     """
 
     def __init__(self, blob: bytes, source: str = "model"):
-        threads = min(os.cpu_count() or 1, _MAX_THREADS)
-        interpreter = open_interpreter(blob, source, threads=threads)
+        interpreter = open_interpreter(blob, source, threads=THREADS)
         signatures = interpreter.get_signature_list()
         names = [
             {key: sorted(value) for key, value in signature.items()}

@@ -1,10 +1,15 @@
 """The LiteRT interpreter, opened with care and without chatter."""
 
+import os
+
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.interpreter import OpResolverType
 
 from tfnas.cli import quiet
 from tfnas.errors import ArtifactError
+
+# One image, or word, at a time keeps no more threads busy.
+THREADS = min(os.cpu_count() or 1, 4)
 
 
 def open_interpreter(
