@@ -14,12 +14,12 @@ MAX_LINES = 600
 LEVELS = [
     ["tfnas.__version__"],
     ["tfnas.errors", "tfnas.stopping", "tfnas.text_table"],
-    ["tfnas.keras_settings"],
+    ["tfnas.keras_settings", "tfnas.fields"],
     ["tfnas.keras_checked"],
     [
         "tfnas.registry", "tfnas.artifacts", "tfnas.cli",
         "tfnas.tflite_packing", "tfnas.tflite_worker", "tfnas.feed",
-        "tfnas.seeds", "tfnas.fields",
+        "tfnas.seeds",
     ],
     ["tfnas.labels", "tfnas.locks"],
     ["tfnas.arch"],

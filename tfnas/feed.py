@@ -8,13 +8,14 @@ in from elsewhere, and `Feed.said_by` keeps who said what.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from tfnas import fields
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.fields import Fields
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
 _SHOWN = 12  # labels of a list in a message
@@ -74,6 +75,29 @@ FIELDS = tuple(
 )
 
 
+def _are(rule: fields.Rule, values: Any) -> bool:
+    """Says whether these are a few values that follow a rule."""
+    several = isinstance(values, (list, tuple)) and len(values) > 0
+    return several and all(map(rule[1], values))
+
+
+def _scale(rule: fields.Rule) -> fields.Rule:
+    expected = f"{rule[0]}, or one for each channel"
+    return expected, lambda v: rule[1](v) or _are(rule, v)
+
+
+_RULES: dict[str, fields.Rule] = {
+    "mean": _scale(fields.NUMBER),
+    "std": _scale(fields.POSITIVE),
+    "image_size": ("height and width", lambda v: (
+        _are(fields.whole(1), v) and len(v) == 2
+    )),
+    "channels": fields.one_of((1, 3, 4)),
+    "labels": ("a list of names", lambda v: _are(fields.STRING, v)),
+    "scores": fields.one_of((LOGITS, PROBABILITIES)),
+}
+
+
 def from_json(record: Any, source: str) -> Feed:
     """Returns the facts in a record of `Feed.to_json`, checked.
 
@@ -84,13 +108,15 @@ def from_json(record: Any, source: str) -> Feed:
     Raises:
         ArtifactError: when a field is not what it should be.
     """
-    if not isinstance(record, Mapping):
-        raise _wrong(source, "facts", "an object", record)
+    file = Fields(record, source)
     facts: dict[str, Any] = {}
-    for name in FIELDS:
-        value = record.get(name)
-        if value is not None:
-            facts[name] = _READERS[name](name, value, source)
+    for name, rule in _RULES.items():
+        value = file.need(name, fields.optional(rule))
+        if value is not None and name in ("mean", "std"):
+            several = value if isinstance(value, Sequence) else [value]
+            value = tuple(map(float, several))
+        plain = value is None or isinstance(value, (int, str))
+        facts[name] = value if plain else tuple(value)
     feed = Feed(**facts)
     require_scale(feed, source)
     return feed
@@ -106,67 +132,11 @@ def require_scale(feed: Feed, source: str) -> None:
     lengths = {len(v) for v in (feed.mean, feed.std) if v is not None}
     known = {1, feed.channels} if feed.channels else {1, 3, 4}
     if len(lengths - {1}) > 1 or not lengths <= known:
-        raise _wrong(
-            source, "mean and std", "one number for each of "
-            f"{feed.channels or '1, 3 or 4'} channels",
-            (feed.mean, feed.std),
+        raise ArtifactError(
+            f"{source}: fields `mean` and `std` must be one number for each "
+            f"of {feed.channels or '1, 3 or 4'} channels. "
+            f"Received: {(feed.mean, feed.std)}"
         )
-
-
-def _numbers(name: str, value: Any, source: str) -> tuple[float, ...]:
-    values = value if isinstance(value, Sequence) else [value]
-    good = not isinstance(value, str) and len(values) > 0 and all(
-        isinstance(v, (int, float)) and not isinstance(v, bool)
-        and math.isfinite(v) and (name != "std" or v > 0)
-        for v in values
-    )
-    if not good:
-        above = ", above 0" if name == "std" else ""
-        raise _wrong(source, name, f"finite numbers{above}", value)
-    return tuple(float(v) for v in values)
-
-
-def _image_size(name: str, value: Any, source: str) -> tuple[int, int]:
-    if (
-        not isinstance(value, (list, tuple)) or len(value) != 2
-        or not all(type(v) is int and v > 0 for v in value)
-    ):
-        raise _wrong(source, name, "height and width", value)
-    return value[0], value[1]
-
-
-def _channels(name: str, value: Any, source: str) -> int:
-    if type(value) is not int or value not in (1, 3, 4):
-        raise _wrong(source, name, "1, 3 or 4", value)
-    return value
-
-
-def _names(name: str, value: Any, source: str) -> tuple[str, ...]:
-    if (
-        not isinstance(value, (list, tuple)) or not value
-        or not all(isinstance(v, str) for v in value)
-    ):
-        raise _wrong(source, name, "a list of names", value)
-    return tuple(value)
-
-
-def _kind(name: str, value: Any, source: str) -> str:
-    if value not in (LOGITS, PROBABILITIES):
-        raise _wrong(source, name, f"{LOGITS} or {PROBABILITIES}", value)
-    return value
-
-
-_READERS: dict[str, Any] = {
-    "mean": _numbers, "std": _numbers, "image_size": _image_size,
-    "channels": _channels, "labels": _names, "scores": _kind,
-}
-
-
-def _wrong(source: str, name: str, expected: str, value: Any) -> ArtifactError:
-    return ArtifactError(
-        f"{source}: field `{name}`: expected {expected}. "
-        f"Received: {str(value)[:100]}"
-    )
 
 
 def order_of(

@@ -98,7 +98,7 @@ def test_a_wrong_vocabulary_file_is_refused(tmp_path, words):
     artifacts.write_json(
         tmp_path / "v.json", {"format": text.FORMAT, "words": words}
     )
-    with pytest.raises(ArtifactError, match=r"v\.json: field `words`"):
+    with pytest.raises(ArtifactError, match=r"v\.json: field `words"):
         Vocabulary.load(tmp_path / "v.json")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 
 from tfnas import artifacts
+from tfnas import fields
 from tfnas.data import checking
 from tfnas.data import decoding
 from tfnas.data import files
@@ -23,6 +24,7 @@ from tfnas.data.images import Part
 from tfnas.data.images import Source
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.fields import Fields
 
 IMAGE, LABEL = "image/encoded", "image/class/label"
 FILE_NAME = "image/filename"
@@ -75,14 +77,8 @@ def tfrecord(where: str, settings: Settings) -> Source:
 
 
 def _packed_names(path: pathlib.Path, values: np.ndarray) -> tuple[str, ...]:
-    names = artifacts.read_json(path, CLASSES_FORMAT).get("classes")
-    if not isinstance(names, list) or not all(
-        isinstance(name, str) for name in names
-    ):
-        raise ArtifactError(
-            f"{path}: field `classes` must be a list of names. "
-            f"Received: {str(names)[:100]}"
-        )
+    file = Fields(artifacts.read_json(path, CLASSES_FORMAT), str(path))
+    names = file.each("classes", fields.STRING)
     if len(values) and not 0 <= values[0] <= values[-1] < len(names):
         raise ArtifactError(
             f"{path}: expected a name for every label. Received: {len(names)} "

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from tfnas import artifacts
+from tfnas import fields
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
+from tfnas.fields import Fields
 
 FORMAT = "tfnas-vocabulary/1"
 EOS, UNK = "<eos>", "<unk>"
@@ -99,20 +101,13 @@ class Vocabulary:
         Raises:
             ArtifactError: when the file is missing or of another form.
         """
-        words = artifacts.read_json(path, FORMAT).get("words")
-        if (
-            not isinstance(words, list) or not words
-            or not all(isinstance(word, str) for word in words)
-        ):
-            raise ArtifactError(
-                f"{path}: field `words` must be a list of words. "
-                f"Received: {str(words)[:100]}"
-            )
+        held = Fields(artifacts.read_json(path, FORMAT), str(path))
+        words = held.each("words", fields.STRING)
         if len(set(words)) != len(words):
             raise ArtifactError(
                 f"{path}: field `words` must hold each word once"
             )
-        return cls(tuple(words))
+        return cls(words)
 
 
 def tokens(line: str) -> list[str]:
