@@ -172,7 +172,10 @@ def test_decoding_a_part_gives_what_decoding_the_whole_gives(folder, augment):
     split, words = data.load(config).train, augment_words.parse(augment)
     draws = augmentation.draw(30, words, ([0], [1]))
     png, jpeg = (
-        next(iter(pipeline.build(split, which, draws, words, 30, True)))
+        next(iter(pipeline.build(
+            split.images, split.labels, which, draws, words, split.size,
+            split.mean, split.std, split.exif_rotation, 30, True,
+        )))
         for which in (np.full(30, 0), np.full(30, 1))
     )
     assert np.array_equal(png[0], jpeg[0])

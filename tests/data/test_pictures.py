@@ -214,7 +214,10 @@ def test_random_parts_of_a_turned_jpeg_are_those_of_the_upright(
     split, words = data.load(config).train, augment_words.parse(augment)
     draws = augmentation.draw(30, words, ([0], [1]))
     turned, plain = (
-        next(iter(pipeline.build(split, which, draws, words, 30, True)))[0]
+        next(iter(pipeline.build(
+            split.images, split.labels, which, draws, words, split.size,
+            split.mean, split.std, split.exif_rotation, 30, True,
+        )))[0]
         for which in (np.full(30, 0), np.full(30, 1))
     )
     assert np.array_equal(turned, plain)

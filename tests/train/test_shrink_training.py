@@ -149,5 +149,5 @@ def test_the_penalty_is_part_of_the_loss(dataset):
 
 
 def test_an_unknown_recipe_is_refused(dataset, tmp_path):
-    with pytest.raises(ConfigError, match="one of .*recipe='wat'"):
+    with pytest.raises(ConfigError, match="'standard'.*recipe='wat'"):
         train(dataset, tmp_path, recipe="wat")

@@ -104,7 +104,9 @@ class Split:
         # No smaller batch at the end: then the batch size is known to graphs.
         drop = drop_remainder or len(self) % batch_size == 0
         return pipeline.build(
-            self, self.indices[rows], draws[rows], words, batch_size, drop
+            self.images, self.labels, self.indices[rows], draws[rows], words,
+            self.size, self.mean, self.std, self.exif_rotation, batch_size,
+            drop,
         )
 
     def representative(self, n: int, seed: int) -> np.ndarray:

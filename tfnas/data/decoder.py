@@ -17,7 +17,6 @@ from tfnas.data import channels
 from tfnas.data import decoding
 
 if TYPE_CHECKING:
-    from tfnas.data.dataset import Split
     from tfnas.data.images import Encoded
 
 _NEIGHBOURS = 2
@@ -30,7 +29,8 @@ _LEFT_RIGHT, _UP_DOWN = (
 
 
 def make(
-    split: Split, images: Encoded, words: frozenset[str]
+    images: Encoded, words: frozenset[str], size: augment.Size, wanted: int,
+    exif_rotation: bool,
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]:
     """Returns a function that decodes one image: they differ in size.
 
@@ -38,11 +38,12 @@ def make(
     random numbers, and returns number, image and row.
 
     Args:
-        split: says what the network sees.
         images: where they come from.
         words: see `augment_words.parse`.
+        size: height and width that the network sees.
+        wanted: channels that it sees.
+        exif_rotation: whether files are turned as their EXIF data say.
     """
-    size, wanted = split.size, split.channels
     colours = max(wanted, 3)
 
     def decode(index, data, draw):
@@ -54,9 +55,7 @@ def make(
 
         def by_pillow():
             image = tf.numpy_function(
-                lambda data: decoding.by_pillow(
-                    data, colours, split.exif_rotation
-                ),
+                lambda data: decoding.by_pillow(data, colours, exif_rotation),
                 [data], tf.uint8, stateful=False,
             )
             return cut(tf.ensure_shape(image, (None, None, colours)), None)
@@ -88,7 +87,7 @@ def make(
         image = tf.cond(tf.io.is_jpeg(data), jpeg, others)
         return index, tf.ensure_shape(image, (*size, wanted)), draw
 
-    orientation = _orientation(images, split.exif_rotation)
+    orientation = _orientation(images, exif_rotation)
     return decode
 
 

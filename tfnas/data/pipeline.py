@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
@@ -11,55 +10,56 @@ import tensorflow as tf
 from tfnas.data import augment
 from tfnas.data import decoder
 from tfnas.data import rand_augment
+from tfnas.data.images import Images
 from tfnas.data.images import Pixels
-
-if TYPE_CHECKING:
-    from tfnas.data.dataset import Split
 
 
 def build(
-    split: "Split",
-    indices: np.ndarray,
-    draws: np.ndarray,
-    words: frozenset[str],
-    batch_size: int,
-    drop_remainder: bool,
+    images: Images, labels: np.ndarray, indices: np.ndarray,
+    draws: np.ndarray, words: frozenset[str], size: augment.Size,
+    mean: tuple[float, ...], std: tuple[float, ...], exif_rotation: bool,
+    batch_size: int, drop_remainder: bool,
 ) -> tf.data.Dataset:
     """Returns batches of images in the given order.
 
     Args:
-        split: where the images come from.
+        images: where they come from.
+        labels: label of each of those.
         indices: of the images, in the order wanted.
         draws: a row of random numbers for each; see `augment`.
         words: see `augment_words.parse`.
+        size: height and width that the network sees.
+        mean: per channel, on the 0 to 255 scale.
+        std: per channel, on the 0 to 255 scale.
+        exif_rotation: whether files are turned as their EXIF data say.
         batch_size: images in a batch.
         drop_remainder: whether a smaller last batch is left out.
 
     Returns:
         A data set of (images, labels).
     """
-    labels = split.labels.astype(np.int32)
+    targets = labels.astype(np.int32)
     if "randaugment" in words:
         rand_augment.layers()
 
-    def finish(index, images, draw):
-        images = augment.finish(images, draw, words, split.mean, split.std)
-        return images, tf.gather(labels, index)
+    def finish(index, pixels, draw):
+        pixels = augment.finish(pixels, draw, words, mean, std)
+        return pixels, tf.gather(targets, index)
 
     def finish_one(index, image, draw):  # one at a time stays in the cache
         images, label = finish(index, image[None], draw[None])
         return images[0], label
 
     dataset = tf.data.Dataset.from_tensor_slices((indices, draws))
-    if isinstance(split.images, Pixels):
-        load = _from_memory(split.images, words, split.size)
+    if isinstance(images, Pixels):
+        load = _from_memory(images, words, size)
         dataset = dataset.batch(batch_size, drop_remainder)
         dataset = _map(dataset, lambda *row: finish(*load(*row)))
     else:
         # Reading waits for disks and for Python; decoding goes on meanwhile.
-        read = split.images.read
+        read = images.read
         dataset = _map(dataset, lambda index, draw: (index, read(index), draw))
-        decode = decoder.make(split, split.images, words)
+        decode = decoder.make(images, words, size, len(mean), exif_rotation)
         dataset = _map(dataset, lambda *row: finish_one(*decode(*row)))
         dataset = dataset.batch(batch_size, drop_remainder)
     options = tf.data.Options()

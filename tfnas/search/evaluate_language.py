@@ -19,10 +19,9 @@ from tfnas.errors import ConfigError
 from tfnas.errors import Diverged
 from tfnas.ops.recurrent import language_parts
 from tfnas.search.evaluate_training import TrainingEvaluator
-from tfnas.train import distribute
-from tfnas.train import run_state
 from tfnas.train.language import LanguageTraining
 from tfnas.train.loop import Loop
+from tfnas.train.stage import start_loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,17 +68,16 @@ class LanguageProxy:
                 f"network {arch.id} has {words} words. Received: a text with "
                 f"{len(self.text.vocabulary)}"
             )
-        run_state.start(self.seed)
+        loop = start_loop(self.seed, progress=False)
         try:
-            return math.exp(-self._lowest_loss(arch))
+            return math.exp(-self._lowest_loss(arch, loop))
         except Diverged:
             return -math.inf
         finally:
             keras.utils.clear_session(free_memory=False)
             gc.collect()  # models and traced functions refer to each other
 
-    def _lowest_loss(self, arch: Arch) -> float:
-        loop = Loop(distribute.strategy(), self.seed, progress=False)
+    def _lowest_loss(self, arch: Arch, loop: Loop) -> float:
         recipe = config_dict.ConfigDict(dict(self.recipe))
         work = LanguageTraining(arch, self.text, loop, recipe)
         for epoch in range(work.units):

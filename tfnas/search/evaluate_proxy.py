@@ -14,10 +14,8 @@ from tfnas.derive import require_fit
 from tfnas.errors import Diverged
 from tfnas.search.evaluate_training import ShortTraining
 from tfnas.search.evaluate_training import TrainingEvaluator
-from tfnas.train import distribute
-from tfnas.train import run_state
-from tfnas.train.loop import Loop
 from tfnas.train.proxy import ProxyTraining
+from tfnas.train.stage import start_loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,22 +42,17 @@ class ProxyTask(ShortTraining):
         """
         dataset = self.dataset
         require_fit(arch, dataset.image_shape, dataset.classes)
-        run_state.start(self.seed)
+        loop = start_loop(self.seed, progress=False)
+        recipe = config_dict.ConfigDict(dict(self.recipe))
         try:
-            return self._train(arch)
+            return ProxyTraining(
+                arch, dataset.train, dataset.test, loop, recipe
+            ).run()
         except Diverged:
             return -math.inf
         finally:
             keras.utils.clear_session(free_memory=False)
             gc.collect()
-
-    def _train(self, arch: Arch) -> float:
-        loop = Loop(distribute.strategy(), self.seed, progress=False)
-        recipe = config_dict.ConfigDict(dict(self.recipe))
-        training = ProxyTraining(
-            arch, self.dataset.train, self.dataset.test, loop, recipe
-        )
-        return training.run()
 
 
 class ProxyEvaluator(TrainingEvaluator):

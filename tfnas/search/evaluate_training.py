@@ -29,10 +29,8 @@ from tfnas.errors import Diverged
 from tfnas.errors import TfnasError
 from tfnas.search.evaluate import Evaluator
 from tfnas.search.setting import Setting
-from tfnas.train import distribute
-from tfnas.train import run_state
-from tfnas.train.loop import Loop
 from tfnas.train.retrain import Retraining
+from tfnas.train.stage import start_loop
 
 WORKER = "tfnas.search.training_worker"
 _LOOK_S = 0.5  # between two looks whether a signal has come
@@ -94,8 +92,7 @@ class ShortTraining:
         require_fit(arch, dataset.image_shape, dataset.classes)
         recipe = config_dict.ConfigDict(dict(self.recipe))
         recipe.test_every = recipe.epochs
-        run_state.start(self.seed)  # the first weights are drawn from here on
-        loop = Loop(distribute.strategy(), self.seed, progress=False)
+        loop = start_loop(self.seed, progress=False)
         work = Retraining(arch, dataset, loop, recipe)
         try:
             for epoch in range(work.units):

@@ -24,6 +24,7 @@ from tfnas.train import run_state
 from tfnas.train.loop import Loop
 from tfnas.train.stage import Stage
 from tfnas.train.stage import check_log
+from tfnas.train.stage import start_loop
 
 __all__ = ["make_search", "open_search", "run_search"]
 
@@ -50,13 +51,11 @@ def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:
     """
     seeds.check(config.seed, "config.seed")
     check_unit(config)
-    strategy = distribute.strategy(config.strategy)
-    run_state.start(config.seed)
+    loop = start_loop(config.seed, config.strategy, progress)
     table = None
     if config.lut.path is not None:
         table = LatencyTable.load(config.lut.path)
         table.require_config(config.lut)
-    loop = Loop(strategy, config.seed, progress)
     build = SEARCHES.get(config.algorithm)
     return build(Setting(config, loop, table)), loop
 

@@ -30,14 +30,12 @@ from tfnas.recurrent_model import LanguageModel
 from tfnas.recurrent_model import build_language_model
 from tfnas.recurrent_model import language_layer
 from tfnas.supernets.base import one_by_one
-from tfnas.train import distribute
-from tfnas.train import run_state
 from tfnas.train.averaged_sgd import AveragedSGD
 from tfnas.train.loop import Loop
 from tfnas.train.loop import Objective
 from tfnas.train.loop import Phase
-from tfnas.train.stage import Stage
-from tfnas.train.stage import write_result
+from tfnas.train.stage import run_stage
+from tfnas.train.stage import start_loop
 
 FORMAT = "tfnas-trained-language/1"
 _DIVERGED_LOSS = 30.0  # of a word; what is above counts as not finite
@@ -366,22 +364,20 @@ def train_language(
             or the text is too short for a batch.
         Diverged: when the loss is not finite before there is a best epoch.
     """
-    loop = Loop(distribute.strategy(config.strategy), config.seed, progress)
+    loop = start_loop(config.seed, config.strategy, progress)
+    work = LanguageTraining(arch, text, loop, config.train)
     claim = {"arch": arch.to_json(), "train": config.train,
              "data": config.data, "seed": config.seed}
-    run_state.start(config.seed)
-    work = LanguageTraining(arch, text, loop, config.train)
     folder = artifacts.claim_workdir(workdir, claim)
     arch.save(folder / "arch.json")
     text.vocabulary.save(folder / "vocabulary.json")
+    perplexity: dict[str, float] = {}
+
+    def result() -> dict[str, Any]:
+        losses = {"test": work.finish(), "valid": min(work.losses)}
+        perplexity.update((k, math.exp(loss)) for k, loss in losses.items())
+        return {"format": FORMAT, "arch_id": arch.id, "perplexity": perplexity}
+
     inputs = {"arch": arch.id, "text_sha256": text.digest}
-    Stage(folder, work, loop, inputs, claim).run(title)
-    losses = {"test": work.finish(), "valid": min(work.losses)}
-    perplexity = {part: math.exp(loss) for part, loss in losses.items()}
-    write_result(
-        folder / "result.json",
-        {"format": FORMAT, "arch_id": arch.id, "perplexity": perplexity,
-         "versions": run_state.versions(), "seed": config.seed,
-         "config_sha256": artifacts.config_digest(claim)},
-    )
+    run_stage(folder, work, loop, claim, inputs, title, result)
     return work.model, perplexity

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from tfnas import fields
+from tfnas.registry import Registry
 
 # Options of every training on images, and the values that leave them out.
 DEFAULTS: dict[str, Any] = {
@@ -33,7 +34,14 @@ DEFAULTS: dict[str, Any] = {
     "distill_weight": 0.5,
 }
 
-RECIPES = ("standard", "shrink_cnn")
+# Names of recipes, and the trainings on images that follow them.
+RECIPES: Registry[Any] = Registry(
+    "recipe",
+    {
+        "standard": "tfnas.train.retrain.Retraining",
+        "shrink_cnn": "tfnas.train.shrink_recipe.ShrinkTraining",
+    },
+)
 OPTIMIZERS = ("sgd", "adamw")
 # Names of Keras' dtype policies.
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -56,7 +64,7 @@ def _channels(value: Any, least: float = -math.inf) -> bool:
 
 
 _RULES: dict[str, fields.Rule] = {
-    "recipe": fields.one_of(RECIPES),
+    "recipe": fields.one_of(RECIPES.names()),
     "optimizer": fields.one_of(OPTIMIZERS),
     "epochs": fields.whole(1),
     "batch_size": fields.whole(1),

@@ -18,11 +18,9 @@ from tfnas.derive import load_weights
 from tfnas.derive import require_fit
 from tfnas.model_files import save_model
 from tfnas.supernets.base import one_by_one
-from tfnas.train import distribute
 from tfnas.train import losses
 from tfnas.train import precision
 from tfnas.train import recipe
-from tfnas.train import run_state
 from tfnas.train import schedules
 from tfnas.train.averaging import WeightAverage
 from tfnas.train.distillation import Teacher
@@ -33,8 +31,8 @@ from tfnas.train.mixing import Mixing
 from tfnas.train.optimizers import SGD
 from tfnas.train.optimizers import AdamW
 from tfnas.train.optimizers import Optimizer
-from tfnas.train.stage import Stage
-from tfnas.train.stage import write_result
+from tfnas.train.stage import run_stage
+from tfnas.train.stage import start_loop
 
 __all__ = ["FORMAT", "Retraining", "retrain", "save_model"]
 
@@ -288,37 +286,20 @@ def retrain(
             the config makes no sense.
         ArtifactError: when the teacher's file is not readable.
     """
-    strategy = distribute.strategy(config.strategy)
     recipe.check(config.train)
     require_fit(arch, dataset.image_shape, dataset.classes)
-    run_state.start(config.seed)
-    loop = Loop(strategy, config.seed, progress)
-    make = _training(config.train)
+    loop = start_loop(config.seed, config.strategy, progress)
+    make = recipe.RECIPES.get(recipe.option(config.train, "recipe"))
     work = make(arch, dataset, loop, config.train, weights)
-    # Only now: what was refused may be put right in the same workdir.
     claim = {"arch": arch.to_json(), "train": config.train,
              "data": config.data, "seed": config.seed,
              "inherited": weights is not None}
-    folder = artifacts.claim_workdir(workdir, claim)
     inputs = {"arch": arch.id}
     if (teacher := recipe.option(config.train, "teacher")) is not None:
         inputs["teacher"] = artifacts.sha256(teacher)
-    Stage(folder, work, loop, inputs, claim).run(title)
-    assert work.accuracy is not None  # the last epoch is tested
-    if distribute.is_chief(strategy):
-        write_result(
-            folder / "result.json",
-            {"format": FORMAT, "arch_id": arch.id, "accuracy": work.accuracy,
-             "versions": run_state.versions(), "seed": config.seed,
-             "config_sha256": artifacts.config_digest(claim)},
-        )
+    run_stage(
+        workdir, work, loop, claim, inputs, title,
+        lambda: {"format": FORMAT, "arch_id": arch.id,
+                 "accuracy": work.accuracy},
+    )
     return work.model, work.accuracy
-
-
-def _training(config: Any) -> type[Retraining]:
-    """Returns what trains by the recipe that a config names."""
-    # Here: other recipes are made of `Retraining`.
-    from tfnas.train.shrink_recipe import ShrinkTraining
-
-    recipes = {"standard": Retraining, "shrink_cnn": ShrinkTraining}
-    return recipes[recipe.option(config, "recipe")]

@@ -7,6 +7,7 @@ import os
 import pathlib
 import shlex
 import time
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 from typing import Protocol
@@ -21,6 +22,7 @@ from tfnas.errors import ConfigError
 from tfnas.errors import Diverged
 from tfnas.train import checkpoint
 from tfnas.train import distribute
+from tfnas.train import run_state
 from tfnas.train.checkpoint import Checkpoints
 from tfnas.train.loop import Loop
 from tfnas.train.middle import Middle
@@ -312,6 +314,52 @@ class Stage:
 def _mend(log: pathlib.Path, saved: bytes, folder: pathlib.Path) -> None:
     artifacts.warn(f"{log}: damaged or lost; written anew from {folder}")
     artifacts.write_bytes(log, saved)
+
+
+def start_loop(
+    seed: int, strategy: str = "default", progress: bool = True
+) -> Loop:
+    """Begins a run: seeds all libraries, and makes its gradient loop.
+
+    Args:
+        seed: The run's one seed.
+        strategy: See `distribute.strategy`.
+        progress: Whether to show a progress bar.
+    """
+    devices = distribute.strategy(strategy)  # before any tensor
+    run_state.start(seed)
+    return Loop(devices, seed, progress)
+
+
+def run_stage(
+    workdir: str | os.PathLike, work: Work, loop: Loop,
+    claim: Mapping[str, Any], inputs: Mapping[str, Any], title: str,
+    result: Callable[[], Mapping[str, Any]],
+) -> None:
+    """Runs work to its end in a workdir, and writes its result.
+
+    Args:
+        workdir: Folder of the stage. It is claimed only here: what making
+            the work refused may be put right in the same folder.
+        work: What to run.
+        loop: Of `start_loop`.
+        claim: Settings that the workdir belongs to.
+        inputs: See `Stage`.
+        title: Title of the progress bar.
+        result: Gives what the work has come to, with its "format"; the chief
+            writes it, with what it was made by.
+
+    Raises:
+        ConfigError: when the workdir belongs to other settings or inputs.
+    """
+    folder = artifacts.claim_workdir(workdir, claim)
+    Stage(folder, work, loop, inputs, claim).run(title)
+    if distribute.is_chief(loop.strategy):
+        write_result(
+            folder / "result.json",
+            {**result(), "versions": run_state.versions(), "seed": loop.seed,
+             "config_sha256": artifacts.config_digest(claim)},
+        )
 
 
 def check_log(workdir: str | os.PathLike) -> None:
