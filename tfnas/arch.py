@@ -122,13 +122,12 @@ class Arch:
         space: Name of the search space it was drawn from, or `None`.
 
     Example:
-
-    ```python
-    arch = tfnas.spaces.get("densenas_mbv2@32").sample(seed=0)
-    arch.summary()
-    arch.save("arch.json")
-    assert tfnas.Arch.load("arch.json") == arch
-    ```
+        >>> arch = tfnas.spaces.get("densenas_mbv2@32").sample(seed=0)
+        >>> arch
+        <Arch 515119a7dcf6: 11 blocks, 32x32x3, 10 classes, of densenas_mbv2@32>
+        >>> arch.save("arch.json")
+        >>> tfnas.Arch.load("arch.json") == arch
+        True
     """
 
     blocks: tuple[Block, ...]

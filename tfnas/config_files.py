@@ -47,11 +47,10 @@ def config(
             message lists near names.
 
     Example:
-
-    ```python
-    config = tfnas.config("densenas_mbv2:local", {"search.epochs": 3}, seed=1)
-    config.search.epochs  # 3
-    ```
+        >>> name, fields = "densenas_mbv2:local", {"search.epochs": 3}
+        >>> config = tfnas.config(name, fields, seed=1)
+        >>> config.search.epochs, config.seed
+        (3, 1)
     """
     config = load(spec)
     for name, value in _flat({**(overrides or {}), **fields}):

@@ -42,6 +42,11 @@ def build_model(arch: Arch, K: Any = None) -> Any:
         ArtifactError: when a block does not fit its registered op, or the
             last block does not give the logits.
         ConfigError: when Keras does not run on TensorFlow.
+
+    Example:
+        >>> model = tfnas.build_model(tfnas.Arch.load("arch.json"))
+        >>> model.output_shape
+        (None, 10)
     """
     if K is None:
         keras_settings.check()

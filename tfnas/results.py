@@ -114,6 +114,11 @@ class SearchResult:
         archs: The networks found; the first is the result.
         baseline: Random networks of the same cost, scored the same way.
         history: One record for each epoch.
+
+    Example:
+        >>> result = tfnas.SearchResult.load("runs/first/result.json")
+        >>> result.summary()
+        >>> model = tfnas.build_model(result.best.arch)
     """
 
     header: dict[str, Any]

@@ -100,6 +100,11 @@ def run(
         InfeasibleBudget: when the target cannot be reached.
         Diverged: when a training does; a lower `train.lr` may help.
         Locked: when another process works in the folder.
+
+    Example:
+        >>> config = tfnas.config("densenas_mbv2:local", {"lut.dtype": "int8"})
+        >>> result = tfnas.run(config, "runs/demo", target_ms=0.07)
+        >>> result.best.arch.summary()
     """
     if target_ms is not None:
         config = config.copy_and_resolve_references()

@@ -1,14 +1,17 @@
 """Published and searched networks in the manner of Keras applications.
 
-    net = tfnas.applications.DenseNASA(classes=10, input_shape=(96, 96, 3))
-    net = tfnas.applications.from_arch(tfnas.Arch.load("arch.json"))
-    net = tfnas.applications.with_new_head("densenas_a", 5, "weights.npz")
-    maps = tfnas.applications.feature_extractor("ase_nas", ("stride_8",))
-
 All take the arguments of `build`, and `names()` lists them; `ShrinkRNN`, a
 language model, has arguments of its own. `python -m tfnas.applications`
 prints what they cost and reach. Networks that the package ships with trained
 weights are here too, each as a function.
+
+Example:
+    >>> net = tfnas.applications.TFNASSmall(weights="cifar10")
+    >>> net.output_shape
+    (None, 10)
+    >>> net = tfnas.applications.from_arch(tfnas.Arch.load("arch.json"))
+    >>> net = tfnas.applications.with_new_head("tfnas_small", 5, "cifar10")
+    >>> maps = tfnas.applications.feature_extractor("ase_nas", ("stride_8",))
 """
 
 from typing import Any

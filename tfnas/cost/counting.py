@@ -82,6 +82,11 @@ def count(arch: Arch) -> Counts:
 
     Raises:
         ArtifactError: when a block does not fit its registered op.
+
+    Example:
+        >>> arch = tfnas.spaces.get("nasbench_macro").sample(seed=0)
+        >>> tfnas.count(arch).madds
+        28893696
     """
     shapes = ops.shapes(arch)
     found = [

@@ -162,7 +162,8 @@ class LatencyTable:
         source: Where the table was read, for messages.
 
     Example:
-        >>> table = LatencyTable.load("table.json")
+        >>> table = tfnas.LatencyTable.load("table.json")
+        >>> arch = tfnas.Arch.load("arch.json")
         >>> table.latency_ms(arch) == table.bias_ms + sum(
         ...     table[key] for key in table.keys_of(arch))
         True

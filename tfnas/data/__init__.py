@@ -1,6 +1,11 @@
 """Images and labels: `load(config)` gives a `Dataset`.
 
 Language models read a `Text`, which `load_text(config)` gives.
+
+Example:
+    >>> digits = tfnas.data.load({"name": "digits", "image_size": 16})
+    >>> digits.image_shape, digits.classes, len(digits.train)
+    ((16, 16, 3), 10, 1442)
 """
 
 import os

@@ -2,6 +2,14 @@
 
 `tfnas.export.qat` (training for int8, pruning, clustering) is imported by
 name: it brings legacy Keras along.
+
+Example:
+    >>> arch = tfnas.spaces.get("nasbench_macro").sample(seed=0)
+    >>> digits = tfnas.data.load({"name": "digits"})
+    >>> model = tfnas.build_model(arch)
+    >>> blob = tfnas.export.to_tflite(model, "int8", digits)
+    >>> tfnas.export.describe(blob)["size_bytes"] == len(blob)
+    True
 """
 
 from tfnas import keras_checked as _keras_checked

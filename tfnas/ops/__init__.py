@@ -3,6 +3,11 @@
 An op says once, as a small graph of primitive layers, what it computes
 (`lower`); counts, the Keras layers, the latency-table key and the direct
 `.tflite` writer are all derived from that graph.
+
+Example:
+    >>> block = tfnas.spaces.get("nasbench_macro").sample(seed=0).blocks[0]
+    >>> tfnas.ops.lower(block, (32, 32, 3)).output_shape
+    (32, 32, 32)
 """
 
 from tfnas.ops import cell as _cell  # noqa: F401  (registers ops)

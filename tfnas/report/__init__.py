@@ -1,6 +1,10 @@
 """One page, its plots and a terminal table from a workdir.
 
 The report reads files only: it trains, measures and decides nothing.
+
+Example:
+    >>> path = tfnas.report.write("runs/first")
+    >>> print(tfnas.report.terminal_table("runs/first"))
 """
 
 from tfnas.report.html import write

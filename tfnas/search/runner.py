@@ -184,6 +184,13 @@ def run_search(
         Locked: when another process works in the folder.
         LutMiss: with every operator that the latency table lacks.
         InfeasibleBudget: when the target cannot be reached.
+
+    Example:
+        >>> config = tfnas.config("guided:local", {"search.queries": 4})
+        >>> digits = tfnas.data.load({"name": "digits"}).train
+        >>> images, labels = digits.images.array, digits.labels
+        >>> result = tfnas.run_search(config, "run", data=(images, labels))
+        >>> model = tfnas.build_model(result.best.arch)
     """
     with arrays.held(config, data) as config:
         return _run_search(config, pathlib.Path(workdir), progress)

@@ -1,4 +1,9 @@
-"""Search spaces: data that says which networks there are."""
+"""Search spaces: data that says which networks there are.
+
+Example:
+    >>> tfnas.spaces.get("nasbench201")
+    <NasBench201Space nasbench201: 32x32x3, 10 classes, 15,625 choices>
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,10 +42,8 @@ def summary(
         print_fn: What is called with the text.
 
     Example:
-
-    ```python
-    tfnas.spaces.summary(samples=10)
-    ```
+        >>> tfnas.spaces.summary(tfnas.LatencyTable.load("table.json"))
+        >>> tfnas.spaces.get("nasbench201").summary()
     """
     every = [get(name) for name in names()]
     print_fn(_summaries.of_all(every, table, samples))
