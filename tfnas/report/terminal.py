@@ -3,12 +3,11 @@
 import textwrap
 from pathlib import Path
 
+from tfnas import text_table
 from tfnas.report import files
 from tfnas.report import html
 from tfnas.report import summary
 from tfnas.report import workdir as workdirs
-
-_WIDTH = 80
 
 
 def publish(workdir: str | Path) -> str:
@@ -43,15 +42,14 @@ def terminal_table(workdir: str | Path) -> str:
     """
     run = workdirs.read(workdir)
     table = summary.headline(run)
-    columns = [table.titles, *table.rows]
-    widths = [max(map(len, column)) for column in columns]
-    lines = [_line(cells, widths) for cells in zip(*columns, strict=True)]
-    rule = "-" * (sum(widths) + 3 * len(table.rows))
+    titles, *lines = zip(table.titles, *table.rows, strict=True)
     sentences = [
-        textwrap.fill(f"{'+' if verdict.good else '!'} {verdict.text}", _WIDTH)
+        textwrap.fill(
+            f"{'+' if verdict.good else '!'} {verdict.text}", text_table.WIDTH
+        )
         for verdict in summary.verdicts(run)
     ]
-    return "\n".join([rule, lines[0], rule, *lines[1:], rule, *sentences])
+    return "\n".join([text_table.layout(titles, lines), "", *sentences])
 
 
 def next_steps(workdir: str | Path) -> str:
@@ -67,10 +65,3 @@ def next_steps(workdir: str | Path) -> str:
         ArtifactError: If the result is missing, or a file is unreadable.
     """
     return files.text(workdirs.read(workdir))
-
-
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    title, *values = cells
-    padded = [title.ljust(widths[0])]
-    padded += [v.rjust(w) for v, w in zip(values, widths[1:], strict=True)]
-    return "   ".join(padded)
