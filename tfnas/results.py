@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from tfnas.fields import Fields
 _SEARCH = "tfnas-result/1"
 _DERIVED = "tfnas-derived/1"
 _BENCH = "tfnas-bench/1"
+_Derived = TypeVar("_Derived", bound="Derived")  # a subclass too
 _MAX_ROWS = 20  # of a summary
 
 
@@ -267,7 +269,9 @@ class Derived:
         artifacts.write_json(path, value, sealed=True)
 
     @classmethod
-    def load(cls, path: str | pathlib.Path, sealed: bool = False) -> Derived:
+    def load(
+        cls: type[_Derived], path: str | pathlib.Path, sealed: bool = False
+    ) -> _Derived:
         """Reads the file.
 
         Args:
