@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,6 +125,15 @@ def is_valid(cell: Cell) -> bool:
     edges = [getattr(cell, name) for name in EDGES]
     legal = all(getattr(cell, e) in codes for e, codes in ALPHABET.items())
     return legal and not (cell.dim == _WIDEST and CONV in edges)
+
+
+def num_valid() -> int:
+    """Returns how many cells are valid."""
+    fitting = [
+        [sum(_fits(code, dim) for code in codes) for codes in ALPHABET.values()]
+        for dim in range(len(EXPANSIONS))
+    ]
+    return 4 * sum(map(math.prod, fitting))  # either merge at two nodes
 
 
 def fuse(cell: Cell) -> Cell:
