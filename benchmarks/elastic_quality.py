@@ -100,7 +100,6 @@ class Setup:
 
     def __init__(self, folder: pathlib.Path, journal: Journal):
         from tfnas.search.evaluate_supernet import SupernetEvaluator
-        from tfnas.search.evaluate_supernet import SupernetEvaluator
         from tfnas.search.setting import Setting
         from tfnas.train import distribute
         from tfnas.train import run_state
@@ -245,7 +244,7 @@ def search(setup: Setup, seed: int) -> dict[str, Any]:
     """Searches under the table; returns the result and its rivals."""
     from tfnas.search import ase_nas
     from tfnas.search.limit import Limit
-    from tfnas.search.query import spend
+    from tfnas.search.query import ask_and_tell
 
     space, table = setup.space, setup.table()
 
@@ -257,7 +256,7 @@ def search(setup: Setup, seed: int) -> dict[str, Any]:
     limit_ms = float(np.median([latency_ms(codes) for codes in draws]))
     limit = Limit(space, latency_ms, limit_ms)
     strategy = ase_nas.make(space, limit, setup.config.search, seed)
-    queries = spend(
+    queries = ask_and_tell(
         strategy, setup.config.search.queries, setup.evaluator.score_codes,
         limit.cost,
     )

@@ -207,7 +207,7 @@ def run(arm: str, band: Band, seed: int) -> dict[str, Any]:
         returned after each budget, in percent, and how well guided search
         ranks the networks of the band by then.
     """
-    from tfnas.search.query import spend
+    from tfnas.search.query import ask_and_tell
 
     table = load_table(band.path, band.space)
     strategy = _make(arm, band, seed)
@@ -215,7 +215,7 @@ def run(arm: str, band: Band, seed: int) -> dict[str, Any]:
     record: dict[str, Any] = {"seed": seed, "found": [], "tau": []}
     spent: list[Any] = []
     for budget in budgets:
-        spent += spend(
+        spent += ask_and_tell(
             strategy, budget - len(spent), lambda c: table.draw(c, seed),
             lambda codes: 0.0,
         )

@@ -168,13 +168,13 @@ def run(case: Case, path: str, seed: int, queries: int) -> dict[str, Any]:
         The rows of the table that would be returned after each number of
         queries, and the different networks asked for until then.
     """
-    from tfnas.search.query import spend
+    from tfnas.search.query import ask_and_tell
 
     def search(dataset: str, number: int, initial: Any = ()) -> Any:
         table = load_table(path, dataset)
         scores = table.accuracies[case.signal]
         strategy = _make(case.row, path, seed, initial)
-        spent = spend(
+        spent = ask_and_tell(
             strategy, number, lambda c: float(scores[table.row(c)]),
             lambda codes: 0.0,
         )

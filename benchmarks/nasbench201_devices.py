@@ -93,7 +93,7 @@ def search(
     from tfnas.search.ase_nas import ASENAS
     from tfnas.search.baselines import RandomSearch
     from tfnas.search.limit import Limit
-    from tfnas.search.query import spend
+    from tfnas.search.query import ask_and_tell
 
     table, cost = land.table, land.device.latencies_ms.__getitem__
     limit = Limit(table.space, cost, limit_ms)
@@ -105,7 +105,7 @@ def search(
             made.space, limit, seed, made.options, (), made.controller
         )
     scores = table.accuracies[_SIGNAL]
-    spend(
+    ask_and_tell(
         strategy, _QUERIES.value, lambda c: float(scores[table.row(c)]), cost
     )
     return 100 * strategy.best()[1]

@@ -18,7 +18,7 @@ from tfnas.search.ase_nas_options import Options
 from tfnas.search.ase_nas_options import PolicyOptions
 from tfnas.search.controller import Controller
 from tfnas.search.limit import Limit
-from tfnas.search.query import spend
+from tfnas.search.query import ask_and_tell
 from tfnas.spaces.nasbench201 import NasBench201Space
 from tfnas.train.checkpoint import Checkpoints
 
@@ -59,7 +59,7 @@ def make(seed=0, initial=(), max_cost=None, space=SPACE, **options):
 
 
 def run(strategy, queries):
-    return spend(strategy, queries, score, cost)
+    return ask_and_tell(strategy, queries, score, cost)
 
 
 class Watch:
@@ -261,7 +261,7 @@ def test_an_exhausted_space_does_not_stop_it(monkeypatch):
     monkeypatch.setattr(Controller, "update", lambda *args: {})
     space = toy_codes.plain(6, 1)
     strategy = make(space=space, no_repeats=True)
-    assert len(spend(strategy, 5, lambda codes: 0.5, cost)) == 5
+    assert len(ask_and_tell(strategy, 5, lambda codes: 0.5, cost)) == 5
 
 
 def test_a_value_model_finds_good_networks_sooner():
@@ -281,7 +281,7 @@ def test_spaces_with_masks_and_two_alphabets_are_searched_legally(
     monkeypatch.setattr(Controller, "update", lambda *args: {})
     space = toy_codes.mixed()
     strategy = make(space=space)
-    for query in spend(strategy, 40, lambda codes: 0.1 * codes[0], cost):
+    for query in ask_and_tell(strategy, 40, lambda codes: 0.1 * codes[0], cost):
         assert all(space.legal[np.arange(5), query.codes])
     assert strategy.best()[1] == pytest.approx(0.2)
 

@@ -31,7 +31,7 @@ from tfnas.search.evaluate import Evaluator
 from tfnas.search.guided import Guided
 from tfnas.search.guided import Options
 from tfnas.search.limit import Limit
-from tfnas.search.query import spend
+from tfnas.search.query import ask_and_tell
 from tfnas.spaces.pool import Pool
 
 SMALL, LARGE = toy_codes.plain(5, 4), toy_codes.plain(9, 4)
@@ -67,7 +67,7 @@ def make(space=SMALL, seed=0, low=None, high=None, **options):
 
 
 def run(strategy, number, rate=score):
-    return spend(strategy, number, rate, cost)
+    return ask_and_tell(strategy, number, rate, cost)
 
 
 @pytest.mark.parametrize("space", [SMALL, LARGE])

@@ -16,7 +16,7 @@ from tfnas.search.baselines import RandomSearch
 from tfnas.search.baselines import RegularizedEvolution
 from tfnas.search.baselines import UniformPolicy
 from tfnas.search.limit import Limit
-from tfnas.search.query import spend
+from tfnas.search.query import ask_and_tell
 
 SPACE = toy_codes.plain(4, 3)
 MIXED = toy_codes.mixed()
@@ -57,7 +57,7 @@ MAKERS = {
 
 def asked(strategy, number):
     """Returns the codes that a strategy asks for."""
-    return [q.codes for q in spend(strategy, number, rugged, sum_of)]
+    return [q.codes for q in ask_and_tell(strategy, number, rugged, sum_of)]
 
 
 def distance(a, b):
@@ -82,7 +82,7 @@ def test_all_codes_are_legal(name):
 @pytest.mark.parametrize("told", [0, 3, 17])
 def test_restored_strategy_goes_on_as_if_undisturbed(name, told):
     strategy = MAKERS[name](SPACE, 5)
-    spend(strategy, told, rugged, sum_of)
+    ask_and_tell(strategy, told, rugged, sum_of)
     state = json.loads(json.dumps(strategy.state()))
     undisturbed = asked(strategy, 25)
     restored = MAKERS[name](SPACE, 5)

@@ -16,7 +16,6 @@ from tests import tiny_runs
 from tests.train import toy
 from tests.train import worker
 from tfnas import artifacts
-from tfnas.bin import options
 from tfnas.cost.dense_costs import DenseCosts
 from tfnas.data import Split
 from tfnas.data.images import Pixels
@@ -44,10 +43,6 @@ def test_mirrored_uses_every_local_device():
     strategy = distribute.strategy("mirrored")
     assert strategy.num_replicas_in_sync == 2
     assert distribute.is_chief(strategy)
-
-
-def test_flag_offers_the_strategies_that_there_are():
-    assert options.STRATEGIES == distribute.NAMES
 
 
 def test_unknown_strategy_lists_the_known_ones():

@@ -152,7 +152,7 @@ def numpy_loss(work, numbers):
 def test_loss_is_the_exact_mean_with_the_state_carried_over(read, name):
     work = start(read, make_config(name))
     numbers = read.test[:80]  # more than two chunks
-    reading = language.Reading(work.layer, numbers, 1, "part", work.loop)
+    reading = language.TextEvaluation(work.layer, numbers, 1, "part", work.loop)
     expected = numpy_loss(work, numbers)
     assert reading.loss() == pytest.approx(expected, rel=1e-5)
     assert reading.loss() == pytest.approx(expected, rel=1e-5)
@@ -258,7 +258,9 @@ def test_a_loss_that_is_not_finite_is_an_error(read, name):
 def test_a_loss_of_thirty_counts_as_diverged(read, name):
     work = start(read, make_config(name))
     work.layer.bias.assign(1e3 * np.arange(len(read.vocabulary)))
-    reading = language.Reading(work.layer, read.test, 1, "part", work.loop)
+    reading = language.TextEvaluation(
+        work.layer, read.test, 1, "part", work.loop
+    )
     with pytest.raises(Diverged, match="below 30"):
         reading.loss()
 

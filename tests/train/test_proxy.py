@@ -9,7 +9,7 @@ from tfnas.errors import Diverged
 from tfnas.train import distribute
 from tfnas.train import run_state
 from tfnas.train.loop import Loop
-from tfnas.train.proxy import Moving
+from tfnas.train.proxy import MovingMeans
 from tfnas.train.proxy import ProxyTraining
 
 RECIPE = {
@@ -74,7 +74,7 @@ def test_training_is_given_up_as_published(splits, results, best, epochs):
 
 
 def test_moving_averages_start_with_the_first_step():
-    moving, loss, accuracy = Moving(0.9, 0.5), None, None
+    moving, loss, accuracy = MovingMeans(0.9, 0.5), None, None
     rng = np.random.default_rng(0)
     for _ in range(20):
         step = {"loss": rng.random(), "accuracy": rng.random()}

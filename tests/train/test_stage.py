@@ -32,6 +32,8 @@ class Epochs:
 
     units = UNITS
 
+    goes_on_within = False
+
     def __init__(self, kill_at=None):
         self.loop = Loop(distribute.strategy(), progress=False)
         self.weights = tf.Variable([1.0, 2.0])

@@ -10,15 +10,11 @@ the complete one, and `--space=autoshrink_cnn` puts the cell that was found
 on small images into the network for large ones.
 """
 
-from typing import Any
-
 from absl import flags
 
 from tfnas import cli
 from tfnas import spaces
-from tfnas.arch import Arch
 from tfnas.bin import options
-from tfnas.errors import ConfigError
 
 _WORKDIR = options.define_workdir()
 _OUTPUT = flags.DEFINE_string(
@@ -59,7 +55,10 @@ def main(argv: list[str]) -> None:
         target = search.target
     else:
         check_target(target, search.reachable(), unit)
-    arch = search.derive(target) if _STEP.value is None else _at_step(search)
+    if _STEP.value is None:
+        arch = search.derive(target)
+    else:
+        arch = search.at_step(_STEP.value)
     cost = search.cost(arch)
     if _SPACE.value is not None:
         text = spaces.get(config.space).encode(arch)
@@ -82,15 +81,6 @@ def _in_channels(channels: int, name: str) -> spaces.Space:
     if own == channels or not size:  # without a size it is a text's
         return space
     return spaces.get(name, input_shape=(*size, channels))
-
-
-def _at_step(search: Any) -> Arch:
-    if not hasattr(search, "at_step"):
-        raise ConfigError(
-            "--step is for searches that shrink a graph. "
-            f"Received: --step={_STEP.value}, {type(search).__name__}"
-        )
-    return search.at_step(_STEP.value)
 
 
 def entry() -> None:

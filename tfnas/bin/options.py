@@ -15,11 +15,10 @@ from tfnas import seeds
 from tfnas.cost.lut import MAX_ERROR
 from tfnas.errors import ConfigError
 from tfnas.registry import is_path
+from tfnas.train import distribute
 
 # Help lists each flag with the program that asked for it.
 flags.disclaim_key_flags()
-
-STRATEGIES = ("default", "mirrored", "multiworker", "tpu")
 
 
 def define_workdir(required: bool = True) -> flags.FlagHolder:
@@ -54,7 +53,7 @@ def define_overrides() -> None:
     )
     seeds.define("Seed, instead of the config's.")
     flags.DEFINE_enum(
-        "strategy", None, STRATEGIES,
+        "strategy", None, distribute.NAMES,
         "Distribution, instead of the config's. multiworker reads TF_CONFIG "
         "and needs a --workdir that all machines share; tpu is untested.",
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfnas.arch import Arch
+from tfnas.errors import ConfigError
 from tfnas.registry import Registry
 from tfnas.results import Found
 from tfnas.results import SearchResult as SearchResult
@@ -84,6 +85,17 @@ class Search(abc.ABC):
     @abc.abstractmethod
     def outcome(self) -> tuple[list[Found], list[Found], list[dict]]:
         """Returns the networks found, the random baseline, the history."""
+
+    def at_step(self, step: int) -> Arch:
+        """Returns the network that the search held after some of its rounds.
+
+        Raises:
+            ConfigError: when it keeps none but the last.
+        """
+        raise ConfigError(
+            "a step is for searches that shrink a graph. "
+            f"Received: step={step}, {type(self).__name__}"
+        )
 
     def files(self) -> dict[str, Any]:
         """Returns what else to write at the end: JSON by file name."""

@@ -34,7 +34,7 @@ DISTILL = ("none", "teacher", "in_place")
 
 
 @dataclasses.dataclass(frozen=True)
-class Stretch:
+class ElasticPhase:
     """One phase of the schedule.
 
     Args:
@@ -53,7 +53,7 @@ class Stretch:
     sorted_for: tuple[int, ...]
 
 
-def read_schedule(config: Any, space: ElasticSpace) -> list[Stretch]:
+def read_schedule(config: Any, space: ElasticSpace) -> list[ElasticPhase]:
     """Returns the phases of a config.
 
     Args:
@@ -64,7 +64,7 @@ def read_schedule(config: Any, space: ElasticSpace) -> list[Stretch]:
         ConfigError: when a phase is not there, has choices that the space
             has not, or does nothing.
     """
-    schedule: list[Stretch] = []
+    schedule: list[ElasticPhase] = []
     first, trained = 0, set[int]()
     for name in config.phases:
         where = f"search.supernet.{name}"
@@ -85,7 +85,7 @@ def read_schedule(config: Any, space: ElasticSpace) -> list[Stretch]:
             )
         new = set(choices.expansions) - trained
         schedule.append(
-            Stretch(
+            ElasticPhase(
                 name, choices, part.epochs, first,
                 tuple(sorted(trained)) if new else (),
             )
@@ -146,20 +146,20 @@ class ElasticTraining:
         ]
 
     def _make_phase(self, number: int, split: Any, seed: int) -> Phase:
-        c, stretch = self.config, self.schedule[number]
-        part = c[stretch.name]
+        c, entry = self.config, self.schedule[number]
+        part = c[entry.name]
         phase = Phase(
-            f"supernet_{stretch.name}", split, c.batch_size,
+            f"supernet_{entry.name}", split, c.batch_size,
             functools.partial(self._objective, number > 0), self.net.select,
             draw=SubnetSampler(
-                self.space, stretch.choices, part.subnets, part.sandwich,
+                self.space, entry.choices, part.subnets, part.sandwich,
                 seed, number,
             ),
             augment=c.augment, bn_groups=c.bn_groups,
         )
         steps = self.loop.num_steps(phase)
         rate = schedules.cosine(
-            part.lr, stretch.epochs * steps,
+            part.lr, entry.epochs * steps,
             warmup_steps=part.warmup_epochs * steps,
         )
         optimizer = self._optimizer.with_schedule(rate)
@@ -215,16 +215,16 @@ class ElasticTraining:
     @property
     def units(self) -> int:
         """Number of epochs of all phases."""
-        return sum(stretch.epochs for stretch in self.schedule)
+        return sum(entry.epochs for entry in self.schedule)
 
     def number_of(self, unit: int) -> int:
         """Returns the number of the phase that an epoch belongs to."""
-        return sum(stretch.first <= unit for stretch in self.schedule) - 1
+        return sum(entry.first <= unit for entry in self.schedule) - 1
 
     def is_last(self, unit: int) -> bool:
         """Says whether an epoch is the last of its phase."""
-        stretch = self.schedule[self.number_of(unit)]
-        return unit + 1 == stretch.first + stretch.epochs
+        entry = self.schedule[self.number_of(unit)]
+        return unit + 1 == entry.first + entry.epochs
 
     def unit_steps(self, unit: int) -> int:
         """Returns the number of steps of an epoch."""
@@ -233,12 +233,12 @@ class ElasticTraining:
     def run_unit(self, unit: int) -> list[dict[str, Any]]:
         """Trains for an epoch."""
         number = self.number_of(unit)
-        stretch = self.schedule[number]
-        if unit == stretch.first:
+        entry = self.schedule[number]
+        if unit == entry.first:
             self._begin(number)
         means = self.loop.run(self.phases[number], unit)
         return [
-            {"phase": "weights", "epoch": unit, "stretch": stretch.name,
+            {"phase": "weights", "epoch": unit, "stretch": entry.name,
              **means}
         ]
 
@@ -249,14 +249,14 @@ class ElasticTraining:
                 self._teacher, self.net.variables, strict=False
             ):
                 teacher.assign(v)
-        stretch = self.schedule[number]
-        if stretch.sorted_for:
+        entry = self.schedule[number]
+        if entry.sorted_for:
             operations = self.space.spec.operations
             sort_channels(
                 self.net,
                 [
                     code for code, (_, e) in enumerate(operations)
-                    if e in stretch.sorted_for
+                    if e in entry.sorted_for
                 ],
             )
         for slot in self._optimizer.slots():

@@ -123,12 +123,12 @@ class SupernetEvaluator(Evaluator):
         """Trains for an epoch; after a phase scores its two extremes."""
         records = self.training.run_unit(unit)
         if self.training.is_last(unit):
-            stretch = self.training.schedule[self.training.number_of(unit)]
+            entry = self.training.schedule[self.training.number_of(unit)]
             for pick in (min, max):
-                codes = stretch.choices.extreme(self.space, pick)
+                codes = entry.choices.extreme(self.space, pick)
                 records.append(
                     {"phase": "valid", "epoch": unit,
-                     "stretch": stretch.name, "codes": list(codes),
+                     "stretch": entry.name, "codes": list(codes),
                      "accuracy": self.score_codes(codes)}
                 )
         return records

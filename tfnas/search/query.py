@@ -87,7 +87,7 @@ class Strategy(abc.ABC):
         return {}
 
 
-def spend(
+def ask_and_tell(
     strategy: Strategy, number: int, score: Callable[[Codes], float],
     cost: Callable[[Codes], float],
 ) -> list[Query]:
@@ -127,7 +127,7 @@ class _Account:
 
     def advance(self) -> dict[str, Any]:
         """Spends a query; returns its record."""
-        (query,) = spend(self.strategy, 1, self._score, self.limit.cost)
+        (query,) = ask_and_tell(self.strategy, 1, self._score, self.limit.cost)
         best = self.history[-1]["best"] if self.history else None
         if self.limit.fits(query.codes):
             best = max(best or 0.0, query.score)

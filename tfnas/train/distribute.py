@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-
-import tensorflow as tf
+from typing import TYPE_CHECKING
 
 from tfnas.errors import ConfigError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 NAMES = ("default", "mirrored", "multiworker", "tpu")
 
@@ -25,6 +27,8 @@ def strategy(name: str = "default") -> tf.distribute.Strategy:
     Raises:
         ConfigError: for an unknown name, or without a usable `TF_CONFIG`.
     """
+    import tensorflow as tf
+
     if name == "default":
         return tf.distribute.get_strategy()
     if name == "mirrored":
@@ -48,6 +52,8 @@ def strategy(name: str = "default") -> tf.distribute.Strategy:
 @functools.cache
 def _multiworker() -> tf.distribute.Strategy:
     """Connects the machines, which a process can do once."""
+    import tensorflow as tf
+
     try:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
         cluster = resolver.cluster_spec().as_dict()
@@ -80,6 +86,8 @@ def check_agree(
     Raises:
         ConfigError: when they do not.
     """
+    import tensorflow as tf
+
     if strategy.cluster_resolver is None:
         return
 

@@ -226,17 +226,17 @@ class Loop:
     def _enter(self, trains: bool) -> tuple[Any, int, list[Any]]:
         if self.middle is None:
             return None, 0, []
-        return self.middle.enter(self.steps, trains)
+        return self.middle.on_pass_begin(self.steps, trains)
 
     def _stepped(self, taken: int, totals: list[Any]) -> None:
         """Notes where a pass is, which may be as far as it comes."""
         if self.middle is not None:
-            self.middle.step(self.steps, taken, totals)
+            self.middle.on_step_end(self.steps, taken, totals)
         stopping.check()
 
     def _leave(self, means: Any) -> None:
         if self.middle is not None:
-            self.middle.leave(self.steps, means)
+            self.middle.on_pass_end(self.steps, means)
 
     def forget(self, name: str) -> None:
         """Drops the traced step function of a phase.

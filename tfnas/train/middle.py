@@ -58,7 +58,7 @@ class Middle:
         self._possible = self._exact
         self._now: tuple[Mapping[str, int], int, Sequence] | None = None
 
-    def enter(
+    def on_pass_begin(
         self, steps: dict[str, int], trains: bool
     ) -> tuple[Any, int, list[Sums | None]]:
         """Begins a pass.
@@ -88,14 +88,14 @@ class Middle:
         steps.update(made["steps"])
         return None, made["taken"], [_tensors(s) for s in made["sums"]]
 
-    def step(
+    def on_step_end(
         self, steps: Mapping[str, int], taken: int,
         sums: Sequence[Sums | None],
     ) -> None:
         """Notes where the pass is."""
         self._now = (steps, taken, sums)
 
-    def leave(self, steps: Mapping[str, int], means: Any) -> None:
+    def on_pass_end(self, steps: Mapping[str, int], means: Any) -> None:
         """Ends a pass."""
         self._end({"steps": dict(steps), "means": means})
 

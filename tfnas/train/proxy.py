@@ -20,7 +20,7 @@ from tfnas.train.loop import Phase
 from tfnas.train.tf1_optimizers import Adam
 
 
-class Moving:
+class MovingMeans:
     """Moving averages of loss and accuracy over the steps of an epoch.
 
     They start with the first step's values.
@@ -117,7 +117,7 @@ class ProxyTraining:
         """
         c, best, worse = self.config, -1.0, 0
         for epoch in range(c.epochs):
-            moving = Moving(c.decay, c.easy)
+            moving = MovingMeans(c.decay, c.easy)
             self.loop.run(self._train, epoch, moving)
             valid = self.loop.run(self._valid, 0)
             self.epochs = epoch + 1

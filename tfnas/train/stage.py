@@ -36,9 +36,12 @@ _STATE_FIELDS: dict[str, Any] = {
 class Work(Protocol):
     """Work in units that can be saved between any two of them.
 
-    One whose class says `goes_on_within = True` can also be saved inside of a
-    unit; `middle` says what that promises.
+    Attributes:
+        goes_on_within: Whether it can also be saved inside of a unit;
+            `middle` says what that promises.
     """
+
+    goes_on_within: bool
 
     @property
     def units(self) -> int:
@@ -94,7 +97,7 @@ class Stage:
         # Devices that hold their own statistics agree at a pass's end only.
         self._middle = Middle(
             folder / "middle", variables,
-            getattr(work, "goes_on_within", False)
+            work.goes_on_within
             and loop.strategy.num_replicas_in_sync == 1,
         )
 
