@@ -201,4 +201,4 @@ def test_a_search_takes_a_table_that_it_was_told_to_take(tmp_path):
         lut__path=str(path), target_ms=middle, lut__max_table_error=8.0
     )
     search, _ = make_search(config, progress=False)
-    assert search.unit == "ms"
+    assert search.cost_unit == "ms"

@@ -25,7 +25,7 @@ from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.search import SEARCHES
 from tfnas.search.evaluate import EVALUATORS
-from tfnas.spaces import dense
+from tfnas.spaces import lattice
 from tfnas.train import recipe
 
 _NO_DATA = "none"  # a search that reads a table needs no images
@@ -94,7 +94,7 @@ def settings(config: Any, workdir: str) -> None:
         if space is not None:
             table.require_space(space)
     if config.algorithm == "densenas":
-        dense.require(spaces.get(config.space))
+        lattice.require(spaces.get(config.space))
     own_workdir(workdir, config)
 
 

@@ -9,14 +9,16 @@ too many to measure). A table of operators knows all of a cell's, mostly.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tfnas import ops
 from tfnas.arch import Block
-from tfnas.cost.chain_costs import block_madds
+from tfnas.cost.lattice import BlockCost
+from tfnas.cost.lattice import LatticeCosts
+from tfnas.cost.lattice import block_madds
+from tfnas.cost.lattice import block_params
 from tfnas.cost.lut import LatencyTable
 from tfnas.ops.cell import CONV
 from tfnas.ops.cell import IDENTITY
@@ -24,7 +26,6 @@ from tfnas.ops.cell import KERNELS
 from tfnas.ops.cell import Cell
 from tfnas.ops.graph import Shape
 
-_PARAMS_PER_UNIT = 1e6
 KINDS = ("madds", "params", "latency")
 
 
@@ -33,75 +34,55 @@ class CellCosts:
 
     Args:
         space: A `CellSpace`.
-        block_cost: Cost of a block of the frame at an input shape.
-        cell_cost: Cost of a cell at a place with an input shape.
+        block_cost: Cost of a block, also of a cell's, at an input shape.
         unit: `"ms"`, `"madds_m"` or `"params_m"`, in millions.
+        fused: Whether cells cost what networks hold of them.
         base: What a network costs beside its operators.
 
     Attributes:
-        fixed: Cost of everything but the cells.
         positions: Number of positions.
     """
 
     def __init__(
-        self, space: Any, block_cost: Callable[[Block, Shape], float],
-        cell_cost: Callable[[Any, Shape, Cell], float], unit: str,
-        base: float = 0.0,
+        self, space: Any, block_cost: BlockCost, unit: str,
+        fused: bool = True, base: float = 0.0,
     ):
-        self.unit, self.positions = unit, len(space.spec.positions)
-        self.fixed = base + sum(
-            block_cost(block, shape) for block, shape in space.frame()
+        self.unit, self.fused, self._base = unit, fused, base
+        self._space, self.positions = space, len(space.spec.positions)
+        self._block_cost = functools.cache(block_cost)
+
+    def of(self, rows: Sequence[Sequence[Cell]]) -> LatticeCosts:
+        """Returns the costs of the line of some cells at each position."""
+        lattice = self._space.lattice(rows, self.fused)
+        return LatticeCosts.of(
+            lattice, self._block_cost, self.unit, self._base
         )
-        self._space = space
-        self._cell_cost = functools.cache(cell_cost)
 
     def cost(self, position: int, cell: Cell) -> float:
         """Returns the cost of a cell, summed over the position's blocks."""
         space = self._space
+        make = space.derived if self.fused else space.block
         return sum(
-            self._cell_cost(place, shape, cell)
+            self._block_cost(make(place, cell), shape)
             for place, shape in zip(
                 space.spec.places, space.shapes, strict=False
             )
             if place.position == position
         )
 
-    def total(self, chosen: Any) -> float:
+    def total(self, chosen: Sequence[Cell]) -> float:
         """Returns the cost of a network of one cell at each position."""
-        return self.fixed + sum(
-            self.cost(i, cell) for i, cell in enumerate(chosen)
-        )
+        return self.of([[cell] for cell in chosen]).reachable()[0]
 
 
-def from_madds(space: Any, fused: bool = False) -> CellCosts:
-    """Returns millions of multiply-adds of a `CellSpace`'s cells.
-
-    Args:
-        space: The space.
-        fused: Whether to count cells as networks hold them.
-    """
-    return _counted(space, block_madds, "madds_m", fused)
+def from_madds(space: Any, fused: bool = True) -> CellCosts:
+    """Returns millions of multiply-adds of a `CellSpace`'s cells."""
+    return CellCosts(space, block_madds, "madds_m", fused)
 
 
-def from_params(space: Any, fused: bool = False) -> CellCosts:
-    """Returns millions of parameters; see `from_madds`."""
-    return _counted(space, _block_params, "params_m", fused)
-
-
-def _counted(
-    space: Any, count: Callable[[Block, Shape], float], unit: str,
-    fused: bool,
-) -> CellCosts:
-    make = space.derived if fused else space.block
-    return CellCosts(
-        space, count,
-        lambda place, shape, cell: count(make(place, cell), shape), unit,
-    )
-
-
-def _block_params(block: Block, shape: Shape) -> float:
-    graph = ops.lower(block, shape)
-    return sum(map(graph.params, graph.nodes)) / _PARAMS_PER_UNIT
+def from_params(space: Any, fused: bool = True) -> CellCosts:
+    """Returns millions of parameters of a `CellSpace`'s cells."""
+    return CellCosts(space, block_params, "params_m", fused)
 
 
 def from_table(space: Any, table: LatencyTable) -> CellCosts:
@@ -115,27 +96,34 @@ def from_table(space: Any, table: LatencyTable) -> CellCosts:
         LutMiss: with every key that the table lacks.
     """
     table.require_space(space)
-    block_cost = table.block_ms
+    places = {
+        (place.in_channels, place.out_channels, place.stride, shape): place
+        for place, shape in zip(space.spec.places, space.shapes, strict=False)
+    }
 
     @functools.cache
     def fit(place: Any, shape: Shape, dim: int) -> np.ndarray:
         known = [cell for cell in space.basis() if cell.dim == dim]
         costs = [
-            block_cost(space.block(place, cell), shape) for cell in known
+            table.block_ms(space.block(place, cell), shape) for cell in known
         ]
         rows = [_parts(cell, place.stride) for cell in known]
         return np.linalg.lstsq(np.array(rows), np.array(costs), rcond=None)[0]
 
-    def cell_cost(place: Any, shape: Shape, cell: Cell) -> float:
-        block = space.derived(place, cell)
-        if table.entries == "operators" and table.knows(block, shape):
-            return block_cost(block, shape)
-        fused = Cell.parse(block.attrs["cell"])
-        parts = _parts(fused, place.stride)
+    def block_cost(block: Block, shape: Shape) -> float:
+        if block.op != "cell" or (
+            table.entries == "operators" and table.knows(block, shape)
+        ):
+            return table.block_ms(block, shape)
+        cell = Cell.parse(block.attrs["cell"])
+        place = places[
+            block.in_channels, block.out_channels, block.stride, shape
+        ]
+        parts = _parts(cell, block.stride)
         # A sum of parts may fall short of nothing where noise is large.
         return max(float(parts @ fit(place, shape, cell.dim)), 1e-6)
 
-    return CellCosts(space, block_cost, cell_cost, "ms", table.bias_ms)
+    return CellCosts(space, block_cost, "ms", True, table.bias_ms)
 
 
 def _parts(cell: Cell, stride: int) -> np.ndarray:

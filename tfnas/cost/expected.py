@@ -3,83 +3,101 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfnas.cost.dense_costs import DenseCosts
+from tfnas.cost.lattice import LatticeCosts
+
+# Which options of some links are active (`None`: all), and their weights.
+Active = tuple[tf.Tensor | None, tf.Tensor]
 
 
-class ChainedCost:
-    """Expected cost of a densely connected supernet (section 5 of its spec).
+class ExpectedCost:
+    """Expected cost of the networks of a lattice.
 
-    `R_b = S_b + sum_j p_bj (h_bj + R_j)`, `cost = R_0 + fc`: a connection
-    pays its head layer, and a block's stack is paid once for each
-    probability that arrives. With one-hot choices it is the sum along the
-    path. Source: DenseNAS, section 3.3.
+    Backwards from the last node, a node's cost is the sum over the links
+    that leave it of `p (cost of the link + cost of the node it leads to)`;
+    a link's cost is the mean of its options'. With one-hot choices it is the
+    sum along the route. Source: DenseNAS (CVPR 2020), section 3.3; on a line
+    it is ProxylessNAS' (ICLR 2019), equation 4.
 
     Args:
-        costs: The cost of every choice.
-
-    Attributes:
-        connections: `(source, to)` in the order of the connection weights;
-            the tail is one past the last block.
+        costs: The cost of every option.
+        tables: The searched links, as they share tables of parameters.
     """
 
-    def __init__(self, costs: DenseCosts):
-        self.costs = costs
-        self.tail = max(costs.tails) + 1
-        ends = [(block, self.tail) for block in costs.tails]
-        self.connections = sorted([*costs.heads, *ends])
-        heads = [costs.heads[c] for c in sorted(costs.heads)]
-        layers = [
-            (block, row) for block in sorted(costs.stacks)
-            for row in costs.stacks[block]
-        ]
-        self._heads = np.array(heads, np.float32)
-        self._stacks = np.array([row for _, row in layers], np.float32)
-        self._owners = [block for block, _ in layers]
+    def __init__(self, costs: LatticeCosts, tables: Sequence[Sequence[int]]):
+        self.costs, self._links = costs, tables
+        self.tables = [padded([costs.rows[i] for i in t]) for t in tables]
+        links = costs.lattice.links
+        self._always = {
+            i for i in costs.lattice.always
+            if not links[i].searched and not links[i].weighed
+        }
+        self._common = costs.base + sum(
+            costs.rows[i][0] for i in sorted(self._always)
+        )
 
     def __call__(
-        self, connections: tf.Tensor, heads: tuple[tf.Tensor, tf.Tensor],
-        stacks: tuple[tf.Tensor, tf.Tensor],
+        self, active: Sequence[Active], paths: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Returns the expected cost, a scalar in the unit of the costs.
 
         Args:
-            connections: Probability of each connection, `(connections,)`.
-            heads: Active ops of the head layers and their weights, each
-                `(connections into blocks, k)`.
-            stacks: The same of the stack layers, `(stack layers, k)`.
+            active: For each table its active options and their weights, each
+                `(links, k)`.
+            paths: Probability of each link of `lattice.weighed`; may be left
+                out where there is none.
         """
-        probability = tf.unstack(connections, len(self.connections))
-        head = iter(tf.unstack(_weigh(self._heads, *heads)))
-        edges: dict[int, list] = {}
-        for p, (source, to) in zip(
-            probability, self.connections, strict=True
-        ):
-            cost = (
-                tf.constant(self.costs.tails[source], tf.float32)
-                if to == self.tail
-                else next(head)
-            )
-            edges.setdefault(source, []).append((to, p, cost))
-        stack: dict[int, list] = {}
-        weighed = tf.unstack(_weigh(self._stacks, *stacks))
-        for block, cost in zip(self._owners, weighed, strict=True):
-            stack.setdefault(block, []).append(cost)
-        rest = {self.tail: tf.constant(0.0)}
-        for block in range(self.tail - 1, -1, -1):
-            parts = [p * (cost + rest[to]) for to, p, cost in edges[block]]
-            rest[block] = tf.add_n(parts + stack.get(block, []))
-        return rest[0] + self.costs.input_cost + self.costs.fc
+        terms = [
+            _rows(table, ops) * weights
+            for table, (ops, weights) in zip(self.tables, active, strict=True)
+        ]
+        if self.costs.lattice.weighed:
+            total = self._over_paths(terms, paths)
+        else:  # every network takes all links
+            total = tf.add_n([tf.reduce_sum(term) for term in terms])
+        return total + self._common
+
+    def _over_paths(
+        self, terms: Sequence[tf.Tensor], paths: tf.Tensor
+    ) -> tf.Tensor:
+        costs, lattice = self.costs, self.costs.lattice
+        cost = {i: row[0] for i, row in enumerate(costs.rows)}
+        for table, term in zip(self._links, terms, strict=True):
+            means = tf.unstack(tf.reduce_sum(term, -1))
+            cost |= dict(zip(table, means, strict=True))
+        odds = dict(zip(lattice.weighed, tf.unstack(paths), strict=True))
+        # Links in series are summed at once, where paths meet.
+        ahead: dict[Any, list[tf.Tensor]] = {lattice.nodes[-1]: []}
+        for node in reversed(lattice.nodes[:-1]):
+            parts = []
+            for i in lattice.outgoing[node]:
+                link = lattice.links[i]
+                if i in odds:
+                    rest = tf.add_n([tf.constant(0.0), *ahead[link.to]])
+                    parts.append(odds[i] * (cost[i] + rest))
+                else:
+                    parts += ahead[link.to]
+                    parts += [] if i in self._always else [cost[i]]
+            ahead[node] = parts
+        return tf.add_n(ahead[lattice.nodes[0]])
 
 
-def _weigh(
-    table: np.ndarray, ops: tf.Tensor, weights: tf.Tensor
-) -> tf.Tensor:
-    active = tf.gather(tf.constant(table), ops, batch_dims=1)
-    return tf.reduce_sum(active * weights, -1)
+def _rows(table: np.ndarray, ops: tf.Tensor | None) -> tf.Tensor:
+    table = tf.constant(table)
+    return table if ops is None else tf.gather(table, ops, batch_dims=1)
+
+
+def padded(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    """Returns rows as `(rows, most entries)`, float32, padded with 0."""
+    table = np.zeros((len(rows), max(map(len, rows))), np.float32)
+    for line, row in zip(table, rows, strict=True):
+        line[: len(row)] = row
+    return table
 
 
 def log_penalty(

@@ -1,37 +1,12 @@
-"""Reachable budgets and Pareto fronts."""
+"""Targets that can be reached, and Pareto fronts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from tfnas.cost.dense_costs import DenseCosts
 from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
-
-
-def reachable(costs: DenseCosts) -> tuple[float, float]:
-    """Returns the least and the greatest cost of any network of the space.
-
-    Args:
-        costs: The cost of every choice of a dense space.
-    """
-    tail = max(costs.tails) + 1
-    bounds = []
-    for best in (min, max):
-        ahead: dict[int, float] = {}
-        for block in range(tail - 1, -1, -1):
-            onward = [
-                best(row) + ahead[to]
-                for (source, to), row in costs.heads.items()
-                if source == block
-            ]
-            if block in costs.tails:
-                onward.append(costs.tails[block])
-            own = sum(best(row) for row in costs.stacks.get(block, ()))
-            ahead[block] = best(onward) + own
-        bounds.append(ahead[0] + costs.input_cost + costs.fc)
-    return bounds[0], bounds[1]
 
 
 def check_target(

@@ -17,7 +17,6 @@ from __future__ import annotations
 import ast
 import math
 import os
-from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,21 +24,19 @@ import numpy as np
 
 from tfnas import artifacts
 from tfnas import ops
-from tfnas.arch import Block
-from tfnas.cost.chain_costs import block_madds
-from tfnas.cost.dense_costs import DenseCosts
+from tfnas.cost.lattice import LatticeCosts
+from tfnas.cost.lattice import block_madds
 from tfnas.cost.lut import LatencyTable
 from tfnas.cost.lut_fields import LutRow
 from tfnas.cost.lut_fields import shown
 from tfnas.errors import ArtifactError
 from tfnas.errors import LutMiss
-from tfnas.ops.graph import Shape
 
 _MAX_BYTES = 4 << 20
 _KEPT = "published_list"  # where a table's `conditions` keep its list
 
 
-def load(space: Any, path: str | os.PathLike) -> DenseCosts:
+def load(space: Any, path: str | os.PathLike) -> LatticeCosts:
     """Reads a positional cost table of a space.
 
     Args:
@@ -55,7 +52,7 @@ def load(space: Any, path: str | os.PathLike) -> DenseCosts:
 
 
 def save(
-    space: Any, costs: DenseCosts, path: str | os.PathLike
+    space: Any, costs: LatticeCosts, path: str | os.PathLike
 ) -> None:
     """Writes a positional cost table of a space, atomically."""
     artifacts.write_text(path, dump(space, costs) + "\n")
@@ -63,58 +60,62 @@ def save(
 
 def parse(
     space: Any, text: str, source: str = "cost table"
-) -> DenseCosts:
+) -> LatticeCosts:
     """Reads a positional cost table from text; see `load`."""
     return _read(space, _literal(text, source), source)
 
 
-def _read(space: Any, value: Any, source: str) -> DenseCosts:
+def _read(space: Any, value: Any, source: str) -> LatticeCosts:
     spec, reader = space.spec, _Reader(source, space.name)
     stem, blocks, tails, fc = reader.items(value, 4, "table")
+    found: dict[str, tuple[float, ...]] = {}
+    found[space.stem_name] = (reader.cost(stem, "input"),)
     blocks = reader.items(blocks, spec.tail - 1, "blocks")
-    heads: dict[tuple[int, int], tuple[float, ...]] = {}
-    stacks: dict[int, tuple[tuple[float, ...], ...]] = {0: ()}
     for to, block in enumerate(blocks, 1):
         place = f"block {to}"
         head_rows, stack_rows = reader.items(block, 2, place)
         sources = spec.incoming(to)
         rows = reader.items(head_rows, len(sources), f"{place} heads")
         for b, row in zip(sources, rows, strict=True):
-            heads[b, to] = reader.costs(
+            found[f"head{b}_{to}"] = reader.costs(
                 row, len(spec.head_ops), f"{place} head from {b}"
             )
         if not spec.layers[to]:
             # The published MobileNetV2 table lists layers even here.
-            stacks[to] = ()
             continue
         rows = reader.items(stack_rows, spec.layers[to], f"{place} stack")
-        stacks[to] = tuple(
-            reader.costs(row, len(spec.stack_ops), f"{place} layer {i}")
-            for i, row in enumerate(rows)
-        )
+        for i, row in enumerate(rows):
+            found[f"stack{to}_{i}"] = reader.costs(
+                row, len(spec.stack_ops), f"{place} layer {i}"
+            )
     ends = spec.incoming(spec.tail)
     tail_costs = reader.costs(tails, len(ends), "tail")
-    return DenseCosts(
-        reader.cost(stem, "input"),
-        heads,
-        stacks,
-        dict(zip(ends, tail_costs, strict=True)),
-        reader.cost(fc, "classifier"),
+    last = reader.cost(fc, "classifier")
+    found["classifier"] = (last,)
+    shared = "classifier" in space.lattice
+    for b, cost in zip(ends, tail_costs, strict=True):
+        found[f"tail{b}"] = (cost if shared else cost + last,)
+    lattice = space.lattice
+    return LatticeCosts(
+        lattice, tuple(found[link.name] for link in lattice.links), "ms"
     )
 
 
-def dump(space: Any, costs: DenseCosts) -> str:
+def dump(space: Any, costs: LatticeCosts) -> str:
     """Returns the positional form of a space's costs, on one line."""
-    spec = space.spec
+    spec, row = space.spec, costs.row
     blocks = [
         [
-            [list(costs.heads[b, to]) for b in spec.incoming(to)],
-            [list(layer) for layer in costs.stacks[to]],
+            [list(row(f"head{b}_{to}")) for b in spec.incoming(to)],
+            [list(row(f"stack{to}_{i}")) for i in range(spec.layers[to])],
         ]
         for to in range(1, spec.tail)
     ]
-    tails = [costs.tails[b] for b in spec.incoming(spec.tail)]
-    return repr([costs.input_cost, blocks, tails, costs.fc])
+    tails = [row(f"tail{b}")[0] for b in spec.incoming(spec.tail)]
+    stem = row(space.stem_name)[0] + costs.base
+    # In the ResNet form the classifier is all of the tail.
+    fc = row("classifier")[0] if "classifier" in space.lattice else 0.0
+    return repr([stem, blocks, tails, fc])
 
 
 def to_table(
@@ -162,7 +163,7 @@ def from_table(space: Any, table: LatencyTable) -> str:
         if unchanged:
             return repr(value)
     try:
-        return dump(space, DenseCosts.from_table(space, table))
+        return dump(space, LatticeCosts.from_table(space, table))
     except LutMiss as error:
         raise ArtifactError(
             f"{table.source}: rows: expected those of the space "
@@ -172,21 +173,23 @@ def from_table(space: Any, table: LatencyTable) -> str:
 
 
 def _rows(
-    space: Any, costs: DenseCosts, source: str
+    space: Any, costs: LatticeCosts, source: str
 ) -> dict[str, LutRow]:
     readings: dict[str, list[float]] = {}
-    for place, chain, cost in _positions(space, costs):
-        madds = [block_madds(block, shape) for block, shape in chain]
-        for (block, shape), share in zip(chain, madds, strict=True):
-            key = ops.lut_key(block, shape)
-            if key is None:
-                continue
-            if not cost > 0:
-                raise ArtifactError(
-                    f"{source}: {place}: expected a number > 0, because a "
-                    f"block computes something. Received: {cost}"
-                )
-            readings.setdefault(key, []).append(cost * share / sum(madds))
+    for link, row in zip(costs.lattice.links, costs.rows, strict=True):
+        for k, cost in enumerate(row):
+            chain = list(link.blocks(k))
+            madds = [block_madds(block, shape) for block, shape in chain]
+            for (block, shape), share in zip(chain, madds, strict=True):
+                key = ops.lut_key(block, shape)
+                if key is None:
+                    continue
+                if not cost > 0:
+                    raise ArtifactError(
+                        f"{source}: {link.name}: expected a number > 0, "
+                        f"because a block computes something. Received: {cost}"
+                    )
+                readings.setdefault(key, []).append(cost * share / sum(madds))
     return {
         key: LutRow(
             float(np.mean(found)),
@@ -194,41 +197,6 @@ def _rows(
         )
         for key, found in readings.items()
     }
-
-
-def _positions(
-    space: Any, costs: DenseCosts
-) -> Iterator[tuple[str, list[tuple[Block, Shape]], float]]:
-    """Yields each position: its name, the blocks it stands for, its cost."""
-    spec = space.spec
-    stem = _with_shapes(space.stem(), space.input_shape)
-    yield "input", stem, costs.input_cost
-    for (source, to), row in costs.heads.items():
-        for op, cost in zip(spec.head_ops, row, strict=True):
-            block = (space.head(source, to, op), space.shape(source))
-            yield f"block {to} head from {source}", [block], cost
-    for to, layers in costs.stacks.items():
-        for i, layer in enumerate(layers):
-            for op, cost in zip(spec.stack_ops, layer, strict=True):
-                block = (space.stack(to, op), space.shape(to))
-                yield f"block {to} layer {i}", [block], cost
-    for end, cost in costs.tails.items():
-        tail = _with_shapes(space.tail(end), space.shape(end))
-        if spec.net_type != "mbv2":  # the classifier is all of it
-            yield f"tail from {end}", tail, cost + costs.fc
-            continue
-        yield f"tail from {end}", tail[:1], cost
-        yield "classifier", tail[1:], costs.fc
-
-
-def _with_shapes(
-    blocks: list[Block], shape: Shape
-) -> list[tuple[Block, Shape]]:
-    found = []
-    for block in blocks:
-        found.append((block, shape))
-        shape = ops.lower(block, shape).output_shape
-    return found
 
 
 def _literal(text: str, source: str) -> Any:

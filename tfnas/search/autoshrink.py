@@ -70,7 +70,8 @@ class AutoShrink(Search):
     ):
         self.space, self.evaluator, self._cost = space, evaluator, cost
         self.metric, self.config, self.seed = metric, config, seed
-        self.target, self.unit, self._advance = target, cost.unit, advance
+        super().__init__()
+        self.target, self.cost_unit, self._advance = target, cost.unit, advance
         self._dag = space.complete
         self._threshold = round(config.keep_fraction * self._dag.num_edges)
         if not self._threshold < self._dag.num_edges or config.candidates < 1:
@@ -172,17 +173,17 @@ class AutoShrink(Search):
         return dict(self._rounds[-1])
 
     def _score_random(self) -> list[dict[str, Any]]:
-        done = len(self._baseline)
+        done = len(self.baseline)
         archs = self._random_archs[done : done + self.config.workers]
         for arch, quality in zip(
             archs, self._qualities(archs), strict=True
         ):
-            self._baseline.append(
+            self.baseline.append(
                 Found(arch, self.cost(arch), _finite(quality) or 0.0, "random")
             )
         return [
             found.log_record(len(self._rounds))
-            for found in self._baseline[done:]
+            for found in self.baseline[done:]
         ]
 
     @functools.cached_property
@@ -289,13 +290,13 @@ class AutoShrink(Search):
         return {
             "rounds": self._rounds,
             "candidates": self._candidates,
-            "baseline": [f.to_json() for f in self._baseline],
+            "baseline": [f.to_json() for f in self.baseline],
             "evaluator": self.evaluator.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self._rounds, self._candidates = state["rounds"], state["candidates"]
-        self._baseline = [
+        self.baseline = [
             Found.from_json(f, "state") for f in state["baseline"]
         ]
         self._dag = self.space.to_dag(self.at_step(len(self._rounds)))
@@ -313,7 +314,7 @@ class AutoShrink(Search):
                 arch.id,
                 Found(arch, record["cost"], record["accuracy"] or 0.0, epoch=i),
             )
-        return list(found.values()), self._baseline, self._rounds
+        return list(found.values()), self.baseline, self._rounds
 
 
 def _finite(value: float) -> float | None:

@@ -19,16 +19,16 @@ from tfnas.cost.cell_costs import CellCosts
 from tfnas.cost.objective import check_target
 from tfnas.errors import ConfigError
 from tfnas.ops.cell import Cell
-from tfnas.search import chain_derive
 from tfnas.search.base import SEARCHES
-from tfnas.search.base import Found
-from tfnas.search.base import Search
-from tfnas.search.baselines import scored_at_cost
 from tfnas.search.cell_training import CellTraining
+from tfnas.search.derivation import Likelihood
+from tfnas.search.derivation import likeliest_at
+from tfnas.search.derivation import softmax
 from tfnas.search.population import Individual
 from tfnas.search.population import Population
 from tfnas.search.population import Rules
 from tfnas.search.setting import Setting
+from tfnas.search.supernet_search import SupernetSearch
 from tfnas.spaces import cells
 from tfnas.spaces.autospace import CellSpace
 from tfnas.spaces.autospace_files import SpaceFile
@@ -58,14 +58,17 @@ class Prices:
 
     def reachable(self, cap_ratio: float) -> tuple[float, float]:
         """Returns the cost of the barest cells, and about that of the cap."""
-        count = self.soft.positions
-        least = self.soft.total([_BAREST] * count)
-        fixed = self.soft.fixed
-        top = self.soft.total([cells.REFERENCES["ref7"]] * count) - fixed
-        return least, fixed + cap_ratio * top
+        least, most = (
+            self.soft.of([[cell]] * self.soft.positions)
+            for cell in (_BAREST, cells.REFERENCES["ref7"])
+        )
+        fixed = most.fixed
+        return least.reachable()[0], fixed + cap_ratio * (
+            most.reachable()[0] - fixed
+        )
 
 
-class AutoSpace(Search):
+class AutoSpace(SupernetSearch):
     """The search for a space.
 
     Args:
@@ -75,6 +78,7 @@ class AutoSpace(Search):
         loop: The gradient loop.
         config: The `search` section of the config.
         seed: Seed of everything the search draws.
+        target: Cost that the result is said to aim at, or `None`.
 
     Attributes:
         populations: The cells of each position.
@@ -83,14 +87,10 @@ class AutoSpace(Search):
 
     def __init__(
         self, space: CellSpace, prices: Prices, splits: tuple[Any, Any],
-        loop: Loop, config: Any, seed: int,
+        loop: Loop, config: Any, seed: int, target: float | None = None,
     ):
-        self.space, self.prices, self.loop = space, prices, loop
-        self.config, self.seed = config, seed
-        self.unit = prices.nets.unit
-        self._history: list[dict[str, Any]] = []
-        self._archs: list[Found] = []
-        self._baseline: list[Found] = []
+        super().__init__(space, prices.nets.unit, loop, config, seed, target)
+        self.prices = prices
         self._epoch_steps = splits[0].num_batches(config.batch_size)
         self._rng = stream(seed, "evolution")
         self.populations = [
@@ -112,24 +112,19 @@ class AutoSpace(Search):
         return lambda cell: cost(position, cell) <= most
 
     @property
-    def units(self) -> int:
-        return self.config.warmup_epochs + self.config.rounds + 1
+    def epochs(self) -> int:
+        return self.config.warmup_epochs + self.config.rounds
 
-    def unit_steps(self, unit: int) -> int:
+    def epoch_steps(self, epoch: int) -> int:
         c = self.config
-        if unit == self.units - 1:
-            return (1 + c.random_archs) * self.training.score_steps()
-        if unit < c.warmup_epochs:
+        if epoch < c.warmup_epochs:
             return self._epoch_steps
-        times = c.steps // c.arch_every
-        return times * (c.arch_every + 1)
+        return c.steps // c.arch_every * (c.arch_every + 1)
 
-    def run_unit(self, unit: int) -> list[dict[str, Any]]:
-        if unit == self.units - 1:
-            return self._finish()
-        if unit < self.config.warmup_epochs:
-            return self._warm_up(unit)
-        return self._round(unit)
+    def run_epoch(self, epoch: int) -> list[dict[str, Any]]:
+        if epoch < self.config.warmup_epochs:
+            return self._warm_up(epoch)
+        return self._round(epoch)
 
     def _warm_up(self, unit: int) -> list[dict[str, Any]]:
         """Trains networks of reference cells for an epoch.
@@ -164,19 +159,15 @@ class AutoSpace(Search):
         ):
             population.write_back(row, scores)
             population.retire()
-        arch = self.derive()
-        record = {
-            "epoch": unit, "arch_id": arch.id, "cost": self.cost(arch),
-            "expected_cost": gate_means["cost"], "loss": weight_means["loss"],
-            "accuracy": gate_means["accuracy"],
-        }
-        self._history.append(record)
+        derived = self.record(
+            unit, self.derive(), expected_cost=gate_means["cost"],
+            loss=weight_means["loss"], accuracy=gate_means["accuracy"],
+        )
         best = [row[0].score for row in self.best_cells()]
         return [
             {"phase": "weights", "epoch": unit, **weight_means},
             {"phase": "gates", "epoch": unit, **gate_means},
-            {"phase": "evolve", "epoch": unit, "arch_id": arch.id,
-             "cost": record["cost"], "best_score": float(np.mean(best))},
+            {**derived, "phase": "evolve", "best_score": float(np.mean(best))},
         ]
 
     def best_cells(self) -> list[list[Individual]]:
@@ -204,15 +195,14 @@ class AutoSpace(Search):
         if target is None:
             return self.space.to_arch([row[0].cell for row in rows])
         rows = [[*row, *map(Individual, _PINNED)] for row in rows]
-        costs = self.prices.nets
-        choice = chain_derive.most_probable(
-            [np.array([m.score for m in row]) for row in rows],
-            [[costs.cost(i, m.cell) for m in row]
-             for i, row in enumerate(rows)],
-            costs.fixed, target, self.config.cost.tolerance,
+        costs = self.prices.nets.of([[m.cell for m in row] for row in rows])
+        scores = (np.array([m.score for m in row]) for row in rows)
+        p = Likelihood.of(
+            costs.lattice, {i: softmax(s) for i, s in enumerate(scores, 1)}
         )
+        route = likeliest_at(costs, p, target, self.config.cost.tolerance)
         return self.space.to_arch(
-            [row[i].cell for row, i in zip(rows, choice, strict=True)]
+            [row[k].cell for row, (_, k) in zip(rows, route[1:], strict=False)]
         )
 
     def reachable(self) -> tuple[float, float]:
@@ -225,60 +215,37 @@ class AutoSpace(Search):
         return self.prices.nets.total(self.space.to_cells(arch))
 
     def score(self, arch: Arch) -> float:
-        """Returns the accuracy of one network with the shared weights.
-
-        Args:
-            arch: A network of the space; its cells run before fusion.
-
-        Returns:
-            Accuracy in 0..1 on the architecture split, batch statistics.
-        """
+        """Returns the accuracy of a network, whose cells run before fusion."""
         return self.training.score(self.space.to_cells(arch))
+
+    def score_steps(self) -> int:
+        return self.training.score_steps()
+
+    def finalists(self) -> list[dict[str, Any]]:
+        """Returns the network of the best cells."""
+        return self.history[-1:]
 
     def weights_for(self, arch: Arch) -> list[list[np.ndarray]]:
         """Returns the shared weights of a network; none of fused cells."""
         return self.training.net.weights_for(arch)
 
-    def _finish(self) -> list[dict[str, Any]]:
-        """Scores the best network and a random baseline of its cost."""
-        best = self.derive()
-        self._archs.append(Found(best, self.cost(best), self.score(best)))
-        c = self.config
-        self._baseline += scored_at_cost(
-            self.space, self.cost, self.score, self._archs[0],
-            c.random_tolerance, c.random_archs, self.seed,
-        )
-        scored = self._archs + self._baseline
-        return [found.log_record(self.units - 1) for found in scored]
-
     def state(self) -> dict[str, Any]:
         return {
-            "steps": dict(self.loop.steps),
+            **super().state(),
             "generator": self._rng.bit_generator.state,
             "populations": [p.to_json() for p in self.populations],
-            "history": self._history,
-            "archs": [f.to_json() for f in self._archs],
-            "baseline": [f.to_json() for f in self._baseline],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.loop.steps.update(state["steps"])
+        super().restore(state)
         self._rng.bit_generator.state = state["generator"]
         for population, value in zip(
             self.populations, state["populations"], strict=True
         ):
             population.restore(value)
-        self._history = state["history"]
-        self._archs = [Found.from_json(f, "state") for f in state["archs"]]
-        self._baseline = [
-            Found.from_json(f, "state") for f in state["baseline"]
-        ]
 
     def variables(self) -> dict[str, list]:
         return self.training.variables()
-
-    def outcome(self) -> tuple[list[Found], list[Found], list[dict]]:
-        return self._archs, self._baseline, self._history
 
     def files(self) -> dict[str, Any]:
         """Returns the learned space, and the populations it is from."""
@@ -315,12 +282,10 @@ def build(setting: Setting) -> AutoSpace:
     if prices.budget is not None:
         bounds = prices.reachable(config.cost.cap_ratio)
         check_target(prices.budget, bounds, prices.soft.unit)
-    search = AutoSpace(
+    return AutoSpace(
         space, prices, setting.splits, setting.loop, config,
-        setting.config.seed,
+        setting.config.seed, setting.target,
     )
-    search.target = setting.target
-    return search
 
 
 def _prices(setting: Setting, space: CellSpace) -> Prices:
@@ -337,12 +302,14 @@ def _prices(setting: Setting, space: CellSpace) -> Prices:
         costs = cell_costs.from_table(space, table)
         prices = Prices(costs, costs, costs)
     else:
-        fused = cell_costs.from_madds(space, fused=True)
-        prices = Prices(cell_costs.from_madds(space), fused, fused)
+        fused = cell_costs.from_madds(space)
+        prices = Prices(
+            cell_costs.from_madds(space, fused=False), fused, fused
+        )
         if cost.kind == "params":
             prices = Prices(
-                cell_costs.from_params(space),
-                cell_costs.from_params(space, fused=True), fused,
+                cell_costs.from_params(space, fused=False),
+                cell_costs.from_params(space), fused,
             )
     budget = cost.budget
     if budget is None and cost.kind != "params":

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnas.cost.cell_costs import CellCosts
+from tfnas.cost.expected import ExpectedCost
 from tfnas.ops.cell import Cell
 from tfnas.spaces.autospace import CellSpace
 from tfnas.supernets.base import one_by_one
@@ -214,21 +215,15 @@ class CellTraining:
         return tf.nn.softmax(gates / self._config.tau)
 
     def _gate_phase(self, running: RunningCells) -> Phase:
-        table = tf.constant(
-            [
-                [self._costs.cost(i, cell) for cell in row]
-                for i, row in enumerate(running.chosen)
-            ],
-            tf.float32,
-        )
+        costs = self._costs.of(running.chosen)
+        positions = range(1, len(running.chosen) + 1)  # the stem is link 0
+        expected = ExpectedCost(costs, [positions])
 
         def objective(images, labels, draw, values) -> Objective:
             (gates,) = values
             weights = [s.read() for s in running.select()]
             logits = running(images, weights, self._shares(gates)).logits
-            cost = self._costs.fixed + tf.reduce_sum(
-                tf.nn.softmax(gates) * table
-            )
+            cost = expected([(None, tf.nn.softmax(gates))])
             return Objective(
                 losses.cross_entropy(labels, logits), self._penalty(cost),
                 {"accuracy": losses.correct(labels, logits)}, {"cost": cost},

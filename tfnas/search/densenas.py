@@ -16,26 +16,25 @@ import numpy as np
 import tensorflow as tf
 
 from tfnas.arch import Arch
-from tfnas.cost.dense_costs import DenseCosts
-from tfnas.cost.expected import ChainedCost
+from tfnas.cost.expected import ExpectedCost
 from tfnas.cost.expected import log_penalty
 from tfnas.cost.expected import target_penalty
-from tfnas.cost.objective import check_target
-from tfnas.cost.objective import reachable
-from tfnas.search import dense_derive
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.search.base import SEARCHES
-from tfnas.search.base import Found
-from tfnas.search.base import Search
-from tfnas.search.baselines import scored_at_cost
+from tfnas.search.derivation import Likelihood
+from tfnas.search.derivation import softmax
 from tfnas.search.op_sampling import sample_ops
+from tfnas.search.op_sampling import with_mass_kept
 from tfnas.search.setting import Setting
-from tfnas.spaces import dense
-from tfnas.spaces.dense import DenseSpace
+from tfnas.search.supernet_search import GradientSearch
+from tfnas.search.supernet_search import lattice_costs
+from tfnas.spaces import lattice
+from tfnas.spaces.lattice import LatticeSpace
 from tfnas.supernets.base import one_by_one
-from tfnas.supernets.dense import ArchParameters
-from tfnas.supernets.dense import DenseSupernet
-from tfnas.supernets.dense import Draw
-from tfnas.supernets.dense import PathWeights
+from tfnas.supernets.lattice import ArchParameters
+from tfnas.supernets.lattice import Draw
+from tfnas.supernets.lattice import LatticeSupernet
+from tfnas.supernets.lattice import PathWeights
 from tfnas.train import losses
 from tfnas.train import schedules
 from tfnas.train.loop import Loop
@@ -48,19 +47,17 @@ _ARCH_STEP_OPS = 2  # active ops of a row in an architecture step
 _ALL_OPS = 10**6
 
 
-class DenseNAS(Search):
+class DenseNAS(GradientSearch):
     """The search.
 
     Args:
-        space: A dense space.
-        costs: The cost of every choice of the space.
+        space: A space with a lattice.
+        costs: The cost of every option of the space.
         splits: The weight and the architecture split of the training images.
         loop: The gradient loop.
         config: The `search` section of the config.
         seed: Seed of everything the search draws.
         target: Cost to aim at, in the unit of the costs, or `None`.
-        skip_costs: The costs that the search sees, where they differ from
-            `costs` by `skip_reg`.
 
     Attributes:
         net: The supernet.
@@ -68,31 +65,26 @@ class DenseNAS(Search):
             `"valid"` and `"score"`.
     """
 
-    goes_on_within = True
-
     def __init__(
-        self, space: DenseSpace, costs: DenseCosts, splits: tuple[Any, Any],
-        loop: Loop, config: Any, seed: int, target: float | None = None,
-        skip_costs: DenseCosts | None = None,
+        self, space: LatticeSpace, costs: LatticeCosts,
+        splits: tuple[Any, Any], loop: Loop, config: Any, seed: int,
+        target: float | None = None,
     ):
-        self.space, self.costs, self.loop = space, costs, loop
-        self.config, self.seed, self.target = config, seed, target
-        self._expected = ChainedCost(skip_costs or costs)
+        super().__init__(space, costs, loop, config, seed, target)
         self._splits = splits
-        self._history: list[dict[str, Any]] = []
-        self._baseline: list[Found] = []
-        self._archs: list[Found] = []
         with loop.strategy.scope():
-            self.net = DenseSupernet(
+            self.net = LatticeSupernet(
                 space, seed, config.temperature, config.bn_groups
             )
             self._build_optimizers()
             self._build_single_path()
+        seen = costs.with_skips_priced() if config.cost.skip_reg else costs
+        self._expected = ExpectedCost(seen, self.net.tables)
         self.phases = self._make_phases()
 
     @property
-    def units(self) -> int:
-        return self.config.epochs + 1
+    def epochs(self) -> int:
+        return self.config.epochs
 
     def _build_optimizers(self) -> None:
         c = self.config
@@ -112,7 +104,7 @@ class DenseNAS(Search):
     def _build_single_path(self) -> None:
         """Variables that hold the one network to score."""
         draw, paths = self.net.one_hot(
-            self.space.to_choice(self.space.sample(0))
+            self.space.route(self.space.sample(0))
         )
         self._single = [
             tf.Variable(value, trainable=False) for value in (*draw, *paths)
@@ -172,19 +164,19 @@ class DenseNAS(Search):
             use = 0.0
             if from_alpha is not None:
                 use = tf.cast(step >= from_alpha, tf.float32)
-            heads, stacks = (
+            return tuple(
                 sample_ops(
-                    use * v.read_value(), k, self.seed, step, 2 * salt + i
+                    use * v.read_value(), k, self.seed, step,
+                    len(self.net.arch.ops) * salt + i,
                 )
-                for i, v in enumerate(self.net.arch.as_list()[:2])
+                for i, v in enumerate(self.net.arch.ops)
             )
-            return Draw(heads, stacks)
 
         return draw
 
     def _arch_values(self) -> ArchParameters:
-        return ArchParameters(
-            *[v.read_value() for v in self.net.arch.as_list()]
+        return ArchParameters.of(
+            [v.read_value() for v in self.net.arch.as_list()]
         )
 
     def _relaxed(self, images, labels, draw, values, arch, train):
@@ -193,7 +185,7 @@ class DenseNAS(Search):
         )
         logits = self.net(images, draw, values, ops, paths, train=train)
         cost = self._expected(
-            paths.connections, (draw.heads, ops[0]), (draw.stacks, ops[1])
+            list(zip(draw, ops, strict=True)), paths.links
         )
         return logits, cost
 
@@ -210,7 +202,7 @@ class DenseNAS(Search):
     def _arch_objective(self, images, labels, draw, values) -> Objective:
         weights = [s.read() for s in self.net.select(draw)]
         logits, cost = self._relaxed(
-            images, labels, draw, weights, ArchParameters(*values),
+            images, labels, draw, weights, ArchParameters.of(values),
             train=False,
         )
         return Objective(
@@ -228,26 +220,17 @@ class DenseNAS(Search):
 
     def _rescale(self, draw: Draw, before: Sequence[tf.Tensor]) -> None:
         """Gives the sampled ops back their joint probability (8.2)."""
-        tables = zip(self.net.arch.as_list()[:2], before, draw, strict=False)
+        tables = zip(self.net.arch.ops, before, draw, strict=False)
         for variable, old, ops in tables:
             new = variable.read_value()
-            mass = [
-                tf.reduce_logsumexp(
-                    tf.gather(t, ops, batch_dims=1), -1, keepdims=True
-                )
-                for t in (old, new)
-            ]
-            sampled = tf.reduce_max(tf.one_hot(ops, new.shape[1]), 1)
-            value = new + sampled * (mass[0] - mass[1])
             tf.raw_ops.AssignVariableOp(
-                resource=variable.handle, value=value
+                resource=variable.handle,
+                value=with_mass_kept(old, new, ops, new),
             )
 
     def _read_single(self) -> tuple[Draw, PathWeights]:
-        heads, stacks, connections, tails = (
-            v.read_value() for v in self._single
-        )
-        return Draw(heads, stacks), PathWeights(connections, tails)
+        *draw, links, meets = (v.read_value() for v in self._single)
+        return tuple(draw), PathWeights(links, meets)
 
     def _single_objective(self, images, labels, draw, values) -> Objective:
         draw, paths = draw
@@ -259,98 +242,71 @@ class DenseNAS(Search):
         )
 
     def score(self, arch: Arch) -> float:
-        """Returns the accuracy of one network with the shared weights.
-
-        Args:
-            arch: A network of the space.
-
-        Returns:
-            Accuracy in 0..1 on the architecture split, batch statistics.
-        """
-        draw, paths = self.net.one_hot(self.space.to_choice(arch))
+        draw, paths = self.net.one_hot(self.space.route(arch))
         for variable, value in zip(
             self._single, (*draw, *paths), strict=True
         ):
             variable.assign(value)
         return self.loop.run(self.phases["score"], 0)["accuracy"]
 
-    def derive(self, target: float | None = None) -> Arch:
-        """Returns the network of the present architecture parameters.
+    def score_steps(self) -> int:
+        return self.loop.num_steps(self.phases["score"])
 
-        Args:
-            target: Cost to derive at; `None` is the published rule.
-        """
-        p = dense_derive.probabilities(
-            self.space, *(v.numpy() for v in self.net.arch.as_list())
-        )
-        if target is None:
-            return dense_derive.viterbi(self.space, p)
-        return dense_derive.most_probable(
-            self.space, p, self.costs, target, self.config.cost.tolerance
-        )
-
-    def reachable(self) -> tuple[float, float]:
-        """Returns the least and the greatest cost of any network."""
-        return reachable(self.costs)
-
-    def cost(self, arch: Arch) -> float:
-        """Returns the predicted cost of a network of the space."""
-        return dense_derive.choice_cost(self.space, self.costs, arch)
+    def likelihood(self) -> Likelihood:
+        """Returns the softmax of all parameters, at temperature 1."""
+        net = self.net
+        options = {
+            i: row
+            for table, values in zip(net.tables, net.arch.ops, strict=True)
+            for i, row in zip(table, softmax(values.numpy()), strict=True)
+        }
+        paths: list[float] = []
+        if net.lattice.weighed:
+            logits = np.where(net.path_mask, net.arch.paths.numpy(), -np.inf)
+            paths = softmax(logits)[net.path_mask].tolist()
+        return Likelihood.of(self.space.lattice, options, paths)
 
     def weights_for(self, arch: Arch) -> list[list[np.ndarray]]:
         """Returns the shared weights of a network of the space."""
-        return self.net.weights_for(self.space.to_choice(arch))
+        return self.net.weights_for(self.space.route(arch))
 
-    def run_unit(self, unit: int) -> list[dict[str, Any]]:
-        if unit == self.config.epochs:
-            return self._finish()
-        records = []
-        if unit >= self.config.arch_update_epoch:
-            records.append(self._run("arch", unit))
-        records.append(self._run("weights", unit))
-        record = {"epoch": unit, "expected_cost": records[-1]["cost"],
-                  "loss": records[-1]["loss"], "accuracy": None}
-        if unit >= self.config.val_start_epoch:
-            records.append(self._run("valid", unit))
-            record["accuracy"] = records[-1]["accuracy"]
-        arch = self.derive(self.target)
-        record |= {"arch_id": arch.id, "cost": self.cost(arch),
-                   "arch": arch.to_json()}
-        self._history.append(record)
-        records.append(
-            {"phase": "derive", "epoch": unit, "arch_id": arch.id,
-             "cost": record["cost"]}
+    def run_epoch(self, epoch: int) -> list[dict[str, Any]]:
+        names, accuracy = self._names(epoch), None
+        records = [
+            {"phase": name, "epoch": epoch, **self.loop.run(
+                self.phases[name], epoch)}
+            for name in names
+        ]
+        means = dict(zip(names, records, strict=True))
+        if "valid" in means:
+            accuracy = means["valid"]["accuracy"]
+        derived = self.record(
+            epoch, self.derive(self.target),
+            expected_cost=means["weights"]["cost"],
+            loss=means["weights"]["loss"], accuracy=accuracy,
         )
-        return records
+        return [*records, derived]
 
-    def _run(self, name: str, epoch: int) -> dict[str, Any]:
-        means = self.loop.run(self.phases[name], epoch)
-        return {"phase": name, "epoch": epoch, **means}
-
-    def _finish(self) -> list[dict[str, Any]]:
-        """Scores the best networks of the history and a random baseline."""
-        best = self._best_epochs()
-        for record in best:
-            arch = Arch.from_json(record["arch"])
-            self._archs.append(
-                Found(arch, record["cost"], self.score(arch),
-                      epoch=record["epoch"])
-            )
+    def _names(self, epoch: int) -> list[str]:
+        """Returns the phases of an epoch, in order."""
         c = self.config
-        self._baseline += scored_at_cost(
-            self.space, self.cost, self.score, self._archs[0],
-            c.random_tolerance, c.random_archs, self.seed,
-        )
-        scored = self._archs + self._baseline
-        return [found.log_record(c.epochs) for found in scored]
+        arch = ["arch"] if epoch >= c.arch_update_epoch else []
+        valid = ["valid"] if epoch >= c.val_start_epoch else []
+        return [*arch, "weights", *valid]
 
-    def _best_epochs(self) -> list[dict[str, Any]]:
-        """Epochs of different networks, best validation accuracy first.
+    def epoch_steps(self, epoch: int) -> int:
+        return sum(
+            self.loop.num_steps(self.phases[name])
+            for name in self._names(epoch)
+        )
+
+    def finalists(self) -> list[dict[str, Any]]:
+        """Returns one record for each network, best validation first.
 
         Epochs without validation come last, latest first.
         """
         order = sorted(
-            self._history,
+            self.history,
             key=lambda r: (
                 -1.0 if r["accuracy"] is None else r["accuracy"], r["epoch"]
             ),
@@ -361,22 +317,6 @@ class DenseNAS(Search):
             best.setdefault(record["arch_id"], record)
         return list(best.values())[: self.config.top_archs]
 
-    def state(self) -> dict[str, Any]:
-        return {
-            "steps": dict(self.loop.steps),
-            "history": self._history,
-            "archs": [f.to_json() for f in self._archs],
-            "baseline": [f.to_json() for f in self._baseline],
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.loop.steps.update(state["steps"])
-        self._history = state["history"]
-        self._archs = [Found.from_json(f, "state") for f in state["archs"]]
-        self._baseline = [
-            Found.from_json(f, "state") for f in state["baseline"]
-        ]
-
     def variables(self) -> dict[str, list]:
         return {
             "weights": self.net.variables,
@@ -384,22 +324,6 @@ class DenseNAS(Search):
             "weight_slots": self.weight_optimizer.slots(),
             "arch_slots": self.arch_optimizer.slots(),
         }
-
-    def outcome(self) -> tuple[list[Found], list[Found], list[dict]]:
-        history = [
-            {k: v for k, v in record.items() if k != "arch"}
-            for record in self._history
-        ]
-        return self._archs, self._baseline, history
-
-    def unit_steps(self, unit: int) -> int:
-        c, steps = self.config, self.loop.num_steps
-        if unit == c.epochs:
-            return (c.top_archs + c.random_archs) * steps(self.phases["score"])
-        names = ["weights"]
-        names += ["arch"] if unit >= c.arch_update_epoch else []
-        names += ["valid"] if unit >= c.val_start_epoch else []
-        return sum(steps(self.phases[name]) for name in names)
 
 
 def build(setting: Setting) -> DenseNAS:
@@ -412,27 +336,14 @@ def build(setting: Setting) -> DenseNAS:
     Raises:
         LutMiss: when the table lacks operators of the space.
         InfeasibleBudget: when the target cannot be reached.
-        ConfigError: for a space of another kind.
+        ConfigError: for a space without a lattice.
     """
-    config, table = setting.config, setting.table
-    space = dense.require(setting.space)
-    regularised = config.search.cost.skip_reg
-    if table is None:
-        costs = DenseCosts.from_madds(space)
-        seen = DenseCosts.from_madds(space, skip_reg=regularised)
-    else:
-        costs = DenseCosts.from_table(space, table)
-        seen = DenseCosts.from_table(space, table, skip_reg=regularised)
-    target = setting.target
-    if target is not None:
-        unit = "M multiply-adds" if table is None else "ms"
-        check_target(target, reachable(costs), unit)
-    search = DenseNAS(
+    config, space = setting.config, lattice.require(setting.space)
+    costs = lattice_costs(setting, space)
+    return DenseNAS(
         space, costs, setting.splits, setting.loop, config.search,
-        config.seed, target, seen,
+        config.seed, setting.target,
     )
-    search.unit = setting.cost.unit
-    return search
 
 
 SEARCHES.register("densenas", build)

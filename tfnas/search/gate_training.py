@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfnas.cost.chain_costs import ChainCosts
+from tfnas.cost.expected import ExpectedCost
 from tfnas.cost.expected import target_penalty
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.errors import ConfigError
 from tfnas.search.op_sampling import sample_ops
+from tfnas.search.op_sampling import with_mass_kept
 from tfnas.spaces.candidates import CandidateSpace
 from tfnas.supernets.base import one_by_one
 from tfnas.supernets.choice import ChoiceSupernet
@@ -68,7 +70,7 @@ class GateTraining:
     """
 
     def __init__(
-        self, space: CandidateSpace, costs: ChainCosts,
+        self, space: CandidateSpace, costs: LatticeCosts,
         splits: tuple[Any, Any], loop: Loop, config: Any, seed: int,
         target: float | None = None,
     ):
@@ -76,7 +78,9 @@ class GateTraining:
         self._space, self._splits, self._loop = space, splits, loop
         self._reference = target or config.cost.reference
         self._check()
-        self._cost_table = tf.constant(costs.table())
+        places = range(1, len(space.candidates) + 1)  # the stem is link 0
+        self._expected = ExpectedCost(costs, [places])
+        (self._cost_table,) = self._expected.tables
         with loop.strategy.scope():
             self.net = ChoiceSupernet(
                 space, seed, config.bn_groups, config.share_weights
@@ -211,32 +215,25 @@ class GateTraining:
         return Objective(
             losses.cross_entropy(labels, logits, smoothing),
             sums={"accuracy": losses.correct(labels, logits)},
-            scalars={"cost": self._expected(self.probabilities())},
+            scalars={"cost": self._expected([(None, self.probabilities())])},
         )
 
     def probabilities(self) -> tf.Tensor:
         """Returns the present probabilities, `(places, most candidates)`."""
         return self.net.probabilities(self.net.alphas.read_value())
 
-    def _expected(self, probabilities: tf.Tensor) -> tf.Tensor:
-        """Returns `fixed + sum_places sum_k p_k cost_k`."""
-        return self._costs.fixed + tf.reduce_sum(
-            probabilities * self._cost_table
-        )
-
     def _two_path_objective(self, images, labels, draw, values) -> Objective:
         (alphas,) = values
         pair = tf.stack([draw.active, draw.other], 1)
         shares = tf.nn.softmax(tf.gather(alphas, pair, batch_dims=1))
         logits = self.net.two_paths(images, draw.active, draw.other, shares)
-        costs = tf.gather(self._cost_table, pair, batch_dims=1)
-        cost = self._costs.fixed + tf.reduce_sum(shares * costs)
+        cost = self._expected([(pair, shares)])
         return self._arch_objective(labels, logits, cost)
 
     def _full_objective(self, images, labels, draw, values) -> Objective:
         p = self.net.probabilities(values[0])
         logits = self.net.all_paths(images, draw, p)
-        return self._arch_objective(labels, logits, self._expected(p))
+        return self._arch_objective(labels, logits, self._expected([(None, p)]))
 
     def _arch_objective(self, labels, logits, cost) -> Objective:
         loss = losses.cross_entropy(labels, logits)
@@ -280,7 +277,7 @@ class GateTraining:
         extra = -tf.reduce_mean((rewards - new) * _picked(logs, draw))
         return Objective(
             tf.zeros(tf.shape(labels)), extra,
-            scalars={"reward": mean, "cost": self._expected(p)},
+            scalars={"reward": mean, "cost": self._expected([(None, p)])},
         )
 
     def _rewards(self, images, labels, nets) -> tf.Tensor:
@@ -301,7 +298,10 @@ class GateTraining:
         found = tf.stop_gradient(found)
         if self.config.cost.loss == "none":
             return found
-        cost = self._costs.fixed + _picked(self._cost_table, nets)
+        cost = tf.map_fn(
+            lambda codes: self._expected([(codes[:, None], 1.0)]), nets,
+            fn_output_signature=tf.float32,
+        )
         return found * (self._reference / cost) ** self.config.reinforce.weight
 
     def _keep_mass(self, draw: Pair, before: Sequence[tf.Tensor]) -> None:
@@ -311,17 +311,9 @@ class GateTraining:
         parameters, which Adam's moments may have moved, go back.
         """
         new, (old,) = self.net.alphas.read_value(), before
-        pair = tf.stack(draw, 1)
-        mass = [
-            tf.reduce_logsumexp(
-                tf.gather(t, pair, batch_dims=1), -1, keepdims=True
-            )
-            for t in (old, new)
-        ]
-        sampled = tf.reduce_max(tf.one_hot(pair, new.shape[1]), 1) > 0
         tf.raw_ops.AssignVariableOp(
             resource=self.net.alphas.handle,
-            value=tf.where(sampled, new + mass[0] - mass[1], old),
+            value=with_mass_kept(old, new, tf.stack(draw, 1), old),
         )
 
     def _single_objective(self, images, labels, draw, values) -> Objective:

@@ -28,3 +28,27 @@ def sample_ops(
     uniform = tf.random.stateless_uniform(logits.shape, stream, 1e-20, 1.0)
     keys = logits - tf.math.log(-tf.math.log(uniform))
     return tf.sort(tf.math.top_k(keys, k).indices, axis=-1)
+
+
+def with_mass_kept(
+    old: tf.Tensor, new: tf.Tensor, ops: tf.Tensor, others: tf.Tensor
+) -> tf.Tensor:
+    """Returns new logits whose sampled ops have their old joint probability.
+
+    So an architecture step moves probability between the sampled ops only.
+    Source: ProxylessNAS (ICLR 2019), section 3.2.1; DenseNAS' release.
+
+    Args:
+        old: `(rows, ops)`: logits before the step.
+        new: The same after it.
+        ops: `(rows, k)`: the sampled ops.
+        others: Logits that the other ops get.
+    """
+    before, after = (
+        tf.reduce_logsumexp(
+            tf.gather(t, ops, batch_dims=1), -1, keepdims=True
+        )
+        for t in (old, new)
+    )
+    sampled = tf.reduce_max(tf.one_hot(ops, new.shape[1]), 1) > 0
+    return tf.where(sampled, new + (before - after), others)

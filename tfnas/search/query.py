@@ -208,7 +208,8 @@ class QuerySearch(Search):
     ):
         limit.check()
         self.space, self.limit, self.target = limit.space, limit, limit.max_cost
-        self.unit = limit.unit
+        super().__init__()
+        self.cost_unit = limit.unit
         self.evaluator, self._top_archs = evaluator, top_archs
         self._advance = advance
         starts = range(0, queries, unit_queries)
@@ -280,7 +281,7 @@ class QuerySearch(Search):
         costs = [record["cost"] for record in ranked]
         raise InfeasibleBudget(
             f"the search has scored networks of {min(costs, default=0):.4g}.."
-            f"{max(costs, default=0):.4g} {self.unit} so far. "
+            f"{max(costs, default=0):.4g} {self.cost_unit} so far. "
             f"Received: {target}"
         )
 

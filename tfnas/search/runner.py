@@ -233,7 +233,7 @@ def _result(
         "inputs": inputs,
         "config_sha256": artifacts.config_digest(config),
         "files": digests,
-        "unit": search.unit,
+        "unit": search.cost_unit,
         "target": search.target,
     }
     if changes := artifacts.changes(folder):

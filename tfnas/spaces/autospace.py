@@ -24,6 +24,7 @@ from tfnas.spaces.base import register
 from tfnas.spaces.chain import ChainSpace
 from tfnas.spaces.chain import ChainSpec
 from tfnas.spaces.chain import Place
+from tfnas.spaces.lattice import Lattice
 
 JOIN = "|"  # between the words of a network's text
 
@@ -143,6 +144,11 @@ class CellSpace(ChainSpace):
                 )
         return self.to_arch(chosen)
 
+    @property
+    def num_choices(self) -> int:
+        """Number of valid cells at all positions."""
+        return cells.num_valid() ** len(self.spec.positions)
+
     def sample(self, seed: int) -> Arch:
         """Draws a cell for each position; see `cells.random_cell`."""
         rng = np.random.default_rng(seed)
@@ -176,15 +182,39 @@ class CellSpace(ChainSpace):
         """
         return [Cell.parse(text) for text in _BASIS]
 
+    def lattice(
+        self, rows: Sequence[Sequence[Cell]], fused: bool = True
+    ) -> Lattice:
+        """Returns the line of some cells at each position.
+
+        Args:
+            rows: The cells of each position.
+            fused: Whether cells are as networks hold them.
+        """
+        make = self.derived if fused else self.block
+        places = self.spec.places
+        return Lattice(
+            tuple(
+                self.line(
+                    [
+                        tuple(
+                            make(place, cell) for place in places
+                            if place.position == position
+                        )
+                        for cell in row
+                    ]
+                    for position, row in enumerate(rows)
+                )
+            )
+        )
+
     def blocks(self) -> Iterator[tuple[Block, Shape]]:
         """Yields the frame, and the basis at every place.
 
         All valid cells are too many to measure.
         """
-        yield from self.frame()
-        for place, shape in zip(self.spec.places, self.shapes, strict=False):
-            for cell in self.basis():
-                yield self.block(place, cell), shape
+        rows = [self.basis()] * len(self.spec.positions)
+        yield from self.lattice(rows, fused=False).blocks()
 
 
 # Fused cells that hold every part at least twice; see `CellSpace.basis`.

@@ -11,7 +11,6 @@ import functools
 import pathlib
 import re
 from collections.abc import Hashable
-from collections.abc import Iterator
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +20,6 @@ from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
 from tfnas.ops.cell import Cell
-from tfnas.ops.graph import Shape
 from tfnas.spaces import autospace_files
 from tfnas.spaces import cells
 from tfnas.spaces.autospace import JOIN
@@ -35,12 +33,15 @@ from tfnas.spaces.chain import ChainSpec
 from tfnas.spaces.chain import Place
 from tfnas.spaces.coded import CodedSpace
 from tfnas.spaces.coded import Codes
+from tfnas.spaces.lattice import LatticeSpace
+from tfnas.spaces.lattice import Link
+from tfnas.spaces.lattice import Route
 
 _MBCONV = re.compile("mbconv_k([0-9]{1,2})_e([0-9]{1,2})")
 _SKIP = "skip"
 
 
-class CandidateSpace(ChainSpace, CodedSpace):
+class CandidateSpace(ChainSpace, CodedSpace, LatticeSpace):
     """Networks of one candidate at each place.
 
     Text is a word for each place, joined by `|`: a compact cell as networks
@@ -187,12 +188,18 @@ class CandidateSpace(ChainSpace, CodedSpace):
         ops.shapes(arch)
         return arch if self.contains(arch) else self.whole(blocks, None)
 
-    def blocks(self) -> Iterator[tuple[Block, Shape]]:
-        """Yields the frame, and every candidate of every place."""
-        yield from self.frame()
-        for row, shape in zip(self.candidates, self.shapes, strict=False):
-            for block in row:
-                yield block, shape
+    def links(self) -> list[Link]:
+        """Returns a line of the places' candidates; see `ChainSpace.line`."""
+        return self.line([(block,) for block in row] for row in self.candidates)
+
+    def route(self, arch: Arch) -> Route:
+        """Returns the route of a network; see `codes`."""
+        steps = (0, *self.codes(arch), 0)
+        return tuple(enumerate(steps))
+
+    def from_route(self, route: Route) -> Arch:
+        """Returns the network of a route."""
+        return self.from_codes([k for _, k in route[1:-1]])
 
 
 def _word(block: Block) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from tfnas.ops.base import make_divisible
 from tfnas.ops.graph import Shape
 from tfnas.spaces.base import Space
 from tfnas.spaces.base import image_shape
+from tfnas.spaces.lattice import Link
 
 PAIR = 2  # consecutive places that make a position
 # Stages label drawings: stem, fixed block, then the positions.
@@ -203,6 +205,26 @@ class ChainSpace(Space):
             (*self.stem(), *blocks, *self.tail()), self.input_shape,
             self.classes, name,
         )
+
+    def line(self, rows: Iterable[Sequence[tuple[Block, ...]]]) -> list[Link]:
+        """Returns the links of candidates in series: `block1`...
+
+        Args:
+            rows: The candidates of each link, which hold one or more places.
+        """
+        links = [Link.fixed("stem+fixed", -1, 0, self.stem(), self.input_shape)]
+        at = 0
+        for options in rows:
+            end = at + len(options[0])
+            links.append(
+                Link(f"block{at + 1}", at, end, tuple(options), self.shapes[at])
+            )
+            at = end
+        tail, shape = self.tail(), self.shapes[-1]
+        links.append(
+            Link.fixed("tail+classifier", at, at + 1, tail, shape)
+        )
+        return links
 
     def frame(self) -> Iterator[tuple[Block, Shape]]:
         """Yields stem, fixed block and tail with their input shapes."""

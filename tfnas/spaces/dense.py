@@ -11,20 +11,21 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
-from tfnas.errors import ConfigError
 from tfnas.spaces import net_config
-from tfnas.spaces.base import Space
 from tfnas.spaces.base import image_shape
 from tfnas.spaces.base import register
 from tfnas.spaces.dense_specs import SPECS
 from tfnas.spaces.dense_specs import DenseSpec
+from tfnas.spaces.lattice import LatticeSpace
+from tfnas.spaces.lattice import Link
+from tfnas.spaces.lattice import Route
 from tfnas.spaces.net_config import Row
 
 
@@ -44,7 +45,7 @@ class DenseChoice:
     stacks: tuple[tuple[str, ...], ...]
 
 
-class DenseSpace(Space):
+class DenseSpace(LatticeSpace):
     """A densely connected space.
 
     Args:
@@ -145,14 +146,6 @@ class DenseSpace(Space):
                 f"Received: {net_config.write(rows)}"
             )
         return choice
-
-    def contains(self, arch: Arch) -> bool:
-        """Says whether choices of the space make this very network."""
-        try:
-            self.to_choice(arch)
-        except ArtifactError:
-            return False
-        return True
 
     def encode(self, arch: Arch) -> str:
         """Writes a network, also one outside the space, as a net_config.
@@ -326,42 +319,136 @@ class DenseSpace(Space):
             Block("classifier", spec.last_dim, self.classes),
         ]
 
-    def blocks(self) -> Iterator[tuple[Block, tuple[int, ...]]]:
-        """Yields each block and its input shape: stems, tails, candidates."""
-        spec = self.spec
-        yield from _chain(self.stem(), self.input_shape)
-        for source in range(spec.tail):
-            for to in spec.outgoing(source):
-                if to == spec.tail:
-                    yield from _chain(self.tail(source), self.shape(source))
-                    continue
-                for op in spec.head_ops:
-                    yield self.head(source, to, op), self.shape(source)
-        for block in range(spec.tail):
-            for op in spec.stack_ops if spec.layers[block] else ():
-                yield self.stack(block, op), self.shape(block)
+    def links(self) -> Iterator[Link]:
+        """Yields the links; nodes are `(block, stack layers done)`.
 
-
-def require(space: Space) -> DenseSpace:
-    """Returns a space that is a dense one.
-
-    Raises:
-        ConfigError: for a space of another kind.
-    """
-    if not isinstance(space, DenseSpace):
-        raise ConfigError(
-            "`densenas` searches dense spaces, such as densenas_mbv2. "
-            f"Received: space={space.name!r}"
+        They are in the order of the published parameters: `stem`, `head0_1`
+        by source and destination, `stack1_0` by block and layer, `tail6` by
+        the nearest block, and in the MobileNetV2 form `classifier`.
+        """
+        spec, layers = self.spec, self.spec.layers
+        yield Link.fixed(
+            self.stem_name, (-1, 0), (0, 0), self.stem(), self.input_shape
         )
-    return space
+        for b in range(spec.tail):
+            for to in spec.outgoing(b):
+                if to != spec.tail:
+                    row = tuple((self.head(b, to, op),) for op in spec.head_ops)
+                    yield Link(
+                        f"head{b}_{to}", (b, layers[b]), (to, 0), row,
+                        self.shape(b), weighed=True,
+                    )
+        for b in range(spec.tail):
+            row = tuple((self.stack(b, op),) for op in spec.stack_ops)
+            for j in range(layers[b]):
+                yield Link(
+                    f"stack{b}_{j}", (b, j), (b, j + 1), row, self.shape(b)
+                )
+        for b in spec.incoming(spec.tail):
+            first, *rest = self.tail(b)
+            yield Link.fixed(
+                f"tail{b}", (b, layers[b]), (spec.tail, 0), [first],
+                self.shape(b), weighed=True,
+            )
+        if rest:  # the same after every tail
+            shape = (*self.shape(spec.tail - 1)[:2], spec.last_dim)
+            yield Link.fixed(
+                "classifier", (spec.tail, 0), (spec.tail, 1), rest, shape
+            )
+
+    @property
+    def stem_name(self) -> str:
+        """Name of the link before the first block."""
+        return "stem" if self.spec.net_type == "res" else "stem+fixed"
+
+    def supernet_links(self) -> Iterator[Link]:
+        """Yields the published supernet's links.
+
+        In the ResNet form its stem has ReLU where derived networks have
+        ReLU6, and its tail the 1x1 convolution that they do not have.
+        """
+        spec = self.spec
+        if spec.net_type == "mbv2":
+            yield from self.links()
+            return
+        for link in self.links():
+            (block, *_), *_ = link.options
+            if link.name == "stem":
+                block = _with(block, act="relu")
+                link = dataclasses.replace(link, options=((block,),))
+            elif link.weighed and not link.searched:
+                block = net_config.tail_block(block.in_channels, spec.last_dim)
+                block = _with(block, norm=net_config.NORM_RES)
+                link = dataclasses.replace(link, options=((block,),))
+            yield link
+        classifier = Block("classifier", spec.last_dim, self.classes)
+        shape = (*self.shape(spec.tail - 1)[:2], spec.last_dim)
+        yield Link.fixed(
+            "classifier", (spec.tail, 0), (spec.tail, 1), [classifier], shape
+        )
+
+    def has_affine(self, link: str, norm: str) -> bool:
+        """Says which norms of the published supernet have scale and offset.
+
+        The ResNet form's stem, the fixed block's projection, and inner ones
+        of bottlenecks but for their shortcut.
+        """
+        if link == "stem":
+            return self.random_bias
+        if link == "fixed":
+            return norm == "project_bn"
+        bottleneck = "bottle_neck" in self.spec.stack_ops
+        inner = not link.startswith("tail")
+        return inner and bottleneck and norm != "shortcut_bn"
+
+    @property
+    def random_bias(self) -> bool:
+        """Says yes for the ResNet form, as published."""
+        return self.spec.net_type == "res"
+
+    def from_route(self, route: Route) -> Arch:
+        """Returns the network of a route; skips are dropped."""
+        path: list[int] = []
+        heads: list[str] = []
+        stacks: list[tuple[str, ...]] = []
+        for i, k in route:
+            link = self.lattice.links[i]
+            if link.searched and link.weighed:
+                path.append(link.to[0])
+                heads.append(self.spec.head_ops[k])
+                stacks.append(())
+            elif link.searched and self.spec.stack_ops[k] != "skip_connect":
+                stacks[-1] += (self.spec.stack_ops[k],)
+        return self.to_arch(
+            DenseChoice(tuple(path), tuple(heads), tuple(stacks))
+        )
+
+    def route(self, arch: Arch) -> Route:
+        """Returns the route of a network; skips come last in a block.
+
+        Raises:
+            ArtifactError: when the space does not contain the network.
+        """
+        spec, choice = self.spec, self.to_choice(arch)
+        steps, source = [(self.stem_name, 0)], 0
+        for block, head, stack in zip(
+            choice.path, choice.heads, choice.stacks, strict=True
+        ):
+            steps.append((f"head{source}_{block}", spec.head_ops.index(head)))
+            skips = ("skip_connect",) * (spec.layers[block] - len(stack))
+            steps += [
+                (f"stack{block}_{j}", spec.stack_ops.index(op))
+                for j, op in enumerate((*stack, *skips))
+            ]
+            source = block
+        steps.append((f"tail{source}", 0))
+        if spec.net_type == "mbv2":
+            steps.append(("classifier", 0))
+        return tuple((self.lattice.find(name), k) for name, k in steps)
 
 
-def _chain(
-    blocks: list[Block], shape: tuple[int, ...]
-) -> Iterator[tuple[Block, tuple[int, ...]]]:
-    for block in blocks:
-        yield block, shape
-        shape = ops.lower(block, shape).output_shape
+def _with(block: Block, **attrs: Any) -> Block:
+    return dataclasses.replace(block, attrs={**block.attrs, **attrs})
 
 
 def _register(name: str, spec: DenseSpec) -> None:
