@@ -2,10 +2,12 @@
 
 import pytest
 
+import tfnas
 from tests import tiny_runs
 from tfnas import artifacts
 from tfnas import data
 from tfnas.errors import ConfigError
+from tfnas.results import Derived
 from tfnas.search import run_search
 
 FIELDS = {"search__epochs": 2, "search__val_start_epoch": 1}
@@ -73,3 +75,28 @@ def test_its_workdir_refuses_other_images(pair, config, done):
     for other in ((images[::-1], labels[::-1]), None):
         with pytest.raises(ConfigError, match="data.name: arrays:.* there"):
             run_search(config, workdir, data=other)
+
+
+def test_the_whole_loop_asks_for_images_to_test_on(pair, config, tmp_path):
+    with pytest.raises(ConfigError, match="must have images to test on"):
+        tfnas.run(config, tmp_path / "run", data=pair)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.slow
+def test_the_whole_loop_trains_and_tests_on_them(pair, config, tmp_path):
+    config = config.copy_and_resolve_references()
+    config.lut.path = tiny_runs.write_table(
+        tmp_path / "lut.json", tiny_runs.space()
+    )
+    config.run.bench_rounds = 3
+    test = tuple(values[:13] for values in pair)
+    result = tfnas.run(
+        config, tmp_path / "run", progress=False, data=(pair, test)
+    )
+    derived = Derived.load(
+        tmp_path / f"run/derived/{result.best.arch.id}/result.json"
+    )
+    assert derived.test_images == 13
+    with pytest.raises(ConfigError, match="data.name: arrays:.* there"):
+        tfnas.run(config, tmp_path / "run", progress=False, data=(pair, pair))
