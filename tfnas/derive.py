@@ -13,7 +13,6 @@ from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
-from tfnas.ops.graph import Node
 from tfnas.ops.recurrent import is_language_model
 from tfnas.ops.recurrent import language_parts
 
@@ -134,11 +133,12 @@ def load_weights(
         zip(arch.blocks, shapes, weights, strict=False)
     ):
         prefix, left = layer_prefix(i, block.op), list(values)
-        nodes = ops.lower(block, shape).live if left else []
-        if len(left) != sum(map(_arrays, nodes)):
+        graph = ops.lower(block, shape)
+        nodes = graph.live if left else []
+        if len(left) != sum(len(graph.variables(node)) for node in nodes):
             nodes = [node for node in nodes if node.kind != "norm"]
         for node in nodes:
-            if count := _arrays(node):
+            if count := len(graph.variables(node)):
                 layer = model.get_layer(f"{prefix}_{node.name}")
                 layer.set_weights(left[:count])
                 left = left[count:]
@@ -146,15 +146,6 @@ def load_weights(
             raise ValueError(
                 f"{prefix}: too many kernels. Received: {len(values)}"
             )
-
-
-def _arrays(node: Node) -> int:
-    """Number of arrays that a node's layer holds."""
-    if node.kind == "norm":
-        return 4 if node.attrs["affine"] else 2
-    if node.kind in ("conv", "depthwise", "dense", "embed"):
-        return 2 if node.attrs.get("bias", node.kind == "dense") else 1
-    return 0
 
 
 def require_fit(

@@ -15,7 +15,6 @@ import numpy as np
 
 from tfnas import derive
 from tfnas import ops
-from tfnas.applications import weights as weight_files
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.errors import ArtifactError
@@ -119,15 +118,14 @@ def entries(source: str, arch: Arch) -> list[Entry]:
         graph = ops.lower(block, shape)
         for node in graph.live:
             layer = f"{derive.layer_prefix(i, block.op)}_{node.name}"
-            width = graph.shapes[node.inputs[0]][-1]
-            sizes = weight_files.node_variables(node, width)
-            for variable, size in sizes.items():
-                word, axes = _tensor(node.kind, variable, len(size))
+            for variable in graph.variables(node):
+                size = variable.shape
+                word, axes = _tensor(node.kind, variable.name, len(size))
                 result.append(
                     Entry(
                         f"{modules[i]}{table[node.name]}.{word}",
                         tuple(size[axes.index(a)] for a in range(len(axes))),
-                        f"{layer}/{variable}", axes, i, modules[i],
+                        f"{layer}/{variable.name}", axes, i, modules[i],
                     )
                 )
     return result

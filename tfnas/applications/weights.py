@@ -19,7 +19,6 @@ from tfnas import derive
 from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.errors import ArtifactError
-from tfnas.ops.graph import Node
 from tfnas.ops.graph import Shape
 
 FORMAT = "tfnas-weights/1"
@@ -54,38 +53,8 @@ def variables(arch: Arch) -> dict[str, Shape]:
         graph = ops.lower(block, shape)
         for node in graph.live:
             layer = f"{derive.layer_prefix(i, block.op)}_{node.name}"
-            width = graph.shapes[node.inputs[0]][-1]
-            for name, size in node_variables(node, width).items():
-                found[f"{layer}/{name}"] = size
-    return found
-
-
-def node_variables(node: Node, width: int) -> dict[str, Shape]:
-    """Returns the variables of a primitive layer.
-
-    Args:
-        node: The layer.
-        width: Channels of its input.
-
-    Returns:
-        Their Keras names to their shapes, in the order of Keras.
-    """
-    a, k = node.attrs, node.attrs.get("kernel", 1)
-    found: dict[str, Shape] = {}
-    if node.kind == "norm":
-        names = ["gamma", "beta"] if a["affine"] else []
-        return {
-            name: (width,)
-            for name in (*names, "moving_mean", "moving_variance")
-        }
-    if node.kind == "conv":
-        found["kernel"] = (k, k, width // a["groups"], a["filters"])
-    elif node.kind == "depthwise":
-        found["kernel"] = (k, k, width, 1)
-    elif node.kind == "dense":
-        found["kernel"] = (width, a["units"])
-    if found and a["bias"]:
-        found["bias"] = (a.get("filters", a.get("units", width)),)
+            for variable in graph.variables(node):
+                found[f"{layer}/{variable.name}"] = variable.shape
     return found
 
 

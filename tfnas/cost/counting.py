@@ -58,8 +58,9 @@ def _peak_elements(graph: Graph) -> int:
     nodes, alias = graph.live, {"input": "input"}
     last: dict[str, int] = {}
     for i, node in enumerate(nodes):
-        in_place = node.kind in ("norm", "act", "flatten")
-        alias[node.name] = alias[node.inputs[0]] if in_place else node.name
+        alias[node.name] = node.name
+        if node.primitive.in_place:
+            alias[node.name] = alias[node.inputs[0]]
         for name in node.inputs:
             last[alias[name]] = i
     last[alias[graph.output]] = len(nodes)

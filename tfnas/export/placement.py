@@ -14,21 +14,16 @@ from tfnas import ops
 from tfnas.arch import Arch
 from tfnas.derive import layer_prefix
 from tfnas.errors import ConfigError
+from tfnas.ops import primitives
 from tfnas.ops.graph import Node
 
 IMAGE = "image_int8"  # the layer that rounds the image
 
-_CONVOLUTIONS = ("conv", "depthwise", "dense")
-# These pass integers on; what they give needs no rounding of its own.
-_PASSES = ("pad", "flatten", "max_pool", "concat")
-# An average keeps the scale of what it averages.
-_SAME_RANGE = (*_PASSES, "avg_pool")
-_CLIPS = ("relu", "relu6", "shift")
-# The runtime fixes the scales of these.
-FIXED = {"sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}
-_KNOWN = {
-    *_CONVOLUTIONS, *_SAME_RANGE, "norm", "act", "add", "mul", "mean",
-}
+# What passes integers on needs no rounding of its own.
+_MOVES = primitives.having("moves")
+_KEEPS_SCALE = primitives.having("keeps_scale")
+_WEIGHTED = primitives.having("weighted")
+_TAKES_RELU = primitives.having("takes_relu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +69,14 @@ def place(arch: Arch) -> Placement:
     placed = {IMAGE: groups[IMAGE]}
     fixed = {}
     for step in steps:
-        if step.kind in _PASSES or step.fn in ("inner", "shift"):
+        if step.kind in _MOVES or step.fn in ("inner", "shift"):
             continue
         if _melts(step, users):
             continue
         placed[step.name] = groups[step.name]
-        if step.fn in FIXED:
-            fixed[groups[step.name]] = FIXED[step.fn]
+        known = primitives.ACTIVATIONS.get(step.fn)
+        if known and known.int8_range:
+            fixed[groups[step.name]] = known.int8_range
     return Placement(placed, fixed)
 
 
@@ -105,8 +101,8 @@ def _steps(arch: Arch) -> list[_Step]:
 
 
 def _check(node: Node, sources: list[str], arch: Arch, op: str) -> None:
-    alone = node.kind == "norm" and sources[0] not in _CONVOLUTIONS
-    if node.kind not in _KNOWN or alone:
+    alone = node.kind == "norm" and sources[0] not in _WEIGHTED
+    if alone or not node.primitive.rounded:
         what = "a normalisation without a convolution" if alone else node.kind
         raise ConfigError(
             "Expected a network that can be trained for int8; others are "
@@ -147,7 +143,7 @@ def _groups(steps: list[_Step]) -> dict[str, str]:
 
     for step in steps:
         parent[step.name] = step.name
-        if step.kind in _SAME_RANGE:
+        if step.kind in _KEEPS_SCALE:
             for source in step.inputs:
                 parent[root(source)] = root(step.name)
     return {name: root(name) for name in parent}
@@ -158,8 +154,8 @@ def _melts(step: _Step, users: dict[str, list[_Step]]) -> bool:
     after = users.get(step.name, [])
     if len(after) != 1:
         return False
-    if step.kind in _CONVOLUTIONS and after[0].kind == "norm":
-        return True
-    return after[0].fn in _CLIPS and step.kind in (
-        *_CONVOLUTIONS, "norm", "add"
-    )
+    if after[0].kind == "norm":
+        return step.kind in _WEIGHTED
+    if after[0].fn == "shift":  # it becomes part of a bias
+        return step.kind in {*_WEIGHTED, "norm"}
+    return after[0].fn in primitives.FUSED and step.kind in _TAKES_RELU

@@ -27,6 +27,8 @@ _TIED_POWER = 4.0
 _LINEAR_RANGE = (-4.5, 5.5)
 _MEAN_LOSS = 3  # of the power of a rectified tensor, averaged over its map
 _INT8_STD = 254 / math.sqrt(12)  # of integers drawn from -127..127
+# Kinds of layers of which only the converter knows the operators.
+CONVERTER_ONLY = ("embed", "average")
 
 
 class UnsupportedNode(ValueError):

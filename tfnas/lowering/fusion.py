@@ -11,18 +11,11 @@ from collections.abc import Sequence
 
 from tfnas.ops import Graph
 from tfnas.ops import Node
+from tfnas.ops import primitives
 from tfnas.ops.graph import Shape
 
-FUSED_ACTIVATIONS = ("linear", "relu", "relu6")
-_FUSED_INTO = (
-    "conv", "depthwise", "add", "mul", "dense", "norm", "max_pool", "avg_pool"
-)
-# These leave the numbers as they are, so both sides share a quantization.
-_MOVERS = ("pad", "max_pool", "avg_pool", "concat", "rows", "resize")
-_WITHOUT_WEIGHTS = (
-    "pad", "act", "add", "sub", "mul", "concat", "average", "mean", "flatten",
-    "max_pool", "avg_pool",
-)
+# Both sides share a quantization; the last two are steps of rewritings.
+_KEEPS_SCALE = {*primitives.having("keeps_scale"), "rows", "resize"}
 
 
 @dataclasses.dataclass
@@ -75,7 +68,8 @@ def _merge_equal(
         inputs = tuple(names[x] for x in node.inputs)
         node = dataclasses.replace(node, inputs=inputs)
         what = (node.kind, inputs, str(sorted(node.attrs.items())))
-        equal = seen.get(what) if node.kind in _WITHOUT_WEIGHTS else None
+        alike = inputs and node.primitive.variables is None
+        equal = seen.get(what) if alike else None
         names[node.name] = equal or node.name
         if equal is None:
             seen[what] = node.name
@@ -136,11 +130,11 @@ def _is_fused(node: Node, before: Step) -> bool:
     if before.act != "linear":
         return False
     if node.kind == "norm":
-        return before.node.kind in ("conv", "depthwise")
+        return before.node.primitive.convolves
     return (
         node.kind == "act"
-        and before.node.kind in _FUSED_INTO
-        and node.attrs["fn"] in FUSED_ACTIVATIONS
+        and before.node.primitive.takes_relu
+        and node.attrs["fn"] in primitives.FUSED
     )
 
 
@@ -149,7 +143,7 @@ def _takes_shift(node: Node, before: Step) -> bool:
     return (
         node.kind == "act"
         and node.attrs["fn"] == "hard_sigmoid"
-        and before.node.kind in ("conv", "depthwise", "dense")
+        and before.node.primitive.weighted
         and before.act == "linear"
     )
 
@@ -198,7 +192,7 @@ def tied(steps: Sequence[Step]) -> dict[str, int]:
     """
     groups: dict[str, set[str]] = {}
     for step in steps:
-        if step.node.kind in _MOVERS:
+        if step.node.kind in _KEEPS_SCALE:
             joined = {*step.node.inputs, step.output}
             for name in list(joined):
                 joined |= groups.get(name, set())

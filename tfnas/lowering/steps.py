@@ -14,10 +14,11 @@ from typing import Any
 from tfnas.lowering import rewritings
 from tfnas.lowering.fusion import Step
 from tfnas.ops import Node
+from tfnas.ops import primitives
 from tfnas.ops.graph import Shape
 
-_RELUS = ("relu", "relu6")
-_MOVERS = ("pad", "max_pool", "concat")
+_MOVES = primitives.having("moves")
+_WEIGHTED = primitives.having("weighted")
 
 
 def rewrite(
@@ -56,7 +57,7 @@ def _joined(found: Sequence[Step]) -> set[str]:
     """
     names: set[str] = set()
     for step in reversed(found):
-        moves = step.node.kind in _MOVERS and step.output in names
+        moves = step.node.kind in _MOVES and step.output in names
         joins = step.node.kind == "concat" and len(set(step.node.inputs)) > 1
         if joins or moves:
             names.update(step.node.inputs)
@@ -77,7 +78,7 @@ def _fold_sixths(found: Sequence[Step]) -> list[Step]:
         after = takers.get(name, [])
         return bool(after) and all(
             weighted(step.output) if step.node.kind == "flatten"
-            else step.node.kind in ("conv", "depthwise", "dense")
+            else step.node.kind in _WEIGHTED
             for step in after
         )
 
@@ -99,7 +100,7 @@ def _rewriting(step: Step, shapes: dict[str, Shape]) -> str | None:
     if kind == "act" and a["fn"] == "hard_swish":
         return "hard_swish"
     # A flat tensor has no map that could be pooled.
-    if kind == "act" and a["fn"] in _RELUS and _is_map(step, shapes):
+    if kind == "act" and a["fn"] in primitives.FUSED and _is_map(step, shapes):
         return "lone_relu"
     if kind != "avg_pool":
         return None

@@ -1,8 +1,8 @@
 """Graphs of primitive layers, with shapes and counts.
 
-The primitives are what a phone runs: convolutions, normalisations,
-activations, sums. A `Graph` is built by calling its methods in order; every
-method takes and returns the *name* of a tensor and keeps its shape.
+What can stand in a graph is the table `primitives.KINDS`. A `Graph` is
+built by calling its methods in order; every method takes and returns the
+*name* of a tensor and keeps its shape.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-Shape = tuple[int, ...]
+from tfnas.ops import primitives
+from tfnas.ops.primitives import Primitive
+from tfnas.ops.primitives import Shape as Shape
+from tfnas.ops.primitives import Variable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +24,7 @@ class Node:
 
     Args:
         name: Unique in the graph.
-        kind: `conv`, `depthwise`, `pad`, `norm`, `act`, `add`, `concat`,
-            `sub`, `mul`, `average`, `mean`, `flatten`, `dense`, `embed`,
-            `max_pool`, `avg_pool`, `zeros` or `state`.
+        kind: One of `primitives.KINDS`.
         inputs: Names of the input tensors; the graph's source is `"input"`.
             A `state` has none: it is what the time step before gave.
         attrs: The layer's arguments.
@@ -33,6 +34,11 @@ class Node:
     kind: str
     inputs: tuple[str, ...]
     attrs: dict[str, Any]
+
+    @property
+    def primitive(self) -> Primitive:
+        """What is known of its kind."""
+        return primitives.KINDS[self.kind]
 
 
 class Graph:
@@ -73,44 +79,41 @@ class Graph:
         return found[::-1]
 
     def _add(
-        self, kind: str, name: str, inputs: tuple[str, ...], shape: Shape,
-        **attrs: Any,
+        self, kind: str, name: str, inputs: tuple[str, ...], **attrs: Any
     ) -> str:
         if name in self.shapes:
             raise ValueError(f"Two layers with one name. Received: {name=}")
         self.nodes.append(Node(name, kind, inputs, attrs))
-        self.shapes[name] = shape
+        self.shapes[name] = primitives.KINDS[kind].shape(
+            attrs, *(self.shapes[x] for x in inputs)
+        )
         self.output = name
         return name
 
-    def _window(
+    def _pad(
         self, x: str, name: str, size: int, stride: int, pad: str
-    ) -> tuple[str, str, int, int]:
-        """Applies the padding rule of a window; `pad` is `sym` or `same`.
+    ) -> tuple[str, str]:
+        """Applies the padding rule of a convolution: `sym` or `same`.
 
         `sym` pads `size // 2` on both sides also at stride 2, where Keras'
         `same` pads less on the left; at stride 1 the two are one.
+
+        Returns:
+            The tensor to convolve, and the padding that Keras is told.
         """
-        h, w, _ = self.shapes[x]
-        padding = "same"
-        if pad == "sym" and stride > 1 and size > 1:
-            x = self._add(
-                "pad", f"{name}_pad", (x,),
-                (h + size // 2 * 2, w + size // 2 * 2, self.shapes[x][-1]),
-                amount=size // 2,
-            )
-            padding = "valid"
-        return x, padding, math.ceil(h / stride), math.ceil(w / stride)
+        if pad != "sym" or stride == 1 or size == 1:
+            return x, "same"
+        return self._add("pad", f"{name}_pad", (x,), amount=size // 2), "valid"
 
     def conv(
         self, x: str, name: str, filters: int, size: int = 1, stride: int = 1,
         pad: str = "sym", groups: int = 1, bias: bool = False,
     ) -> str:
         """Adds a convolution with a square kernel of odd `size`."""
-        x, padding, h, w = self._window(x, name, size, stride, pad)
+        x, padding = self._pad(x, name, size, stride, pad)
         return self._add(
-            "conv", name, (x,), (h, w, filters), filters=filters, kernel=size,
-            stride=stride, padding=padding, groups=groups, bias=bias,
+            "conv", name, (x,), filters=filters, kernel=size, stride=stride,
+            padding=padding, groups=groups, bias=bias,
         )
 
     def depthwise(
@@ -118,82 +121,64 @@ class Graph:
         pad: str = "sym", dilation: int = 1, bias: bool = False,
     ) -> str:
         """Adds a depthwise convolution with multiplier 1."""
-        x, padding, h, w = self._window(x, name, size, stride, pad)
+        x, padding = self._pad(x, name, size, stride, pad)
         return self._add(
-            "depthwise", name, (x,), (h, w, self.shapes[x][-1]), kernel=size,
-            stride=stride, padding=padding, dilation=dilation, bias=bias,
+            "depthwise", name, (x,), kernel=size, stride=stride,
+            padding=padding, dilation=dilation, bias=bias,
         )
 
     def norm(self, x: str, name: str, norm: dict[str, Any]) -> str:
         """Adds a batch normalisation; `norm` has eps, momentum, affine."""
-        return self._add("norm", name, (x,), self.shapes[x], **norm)
+        return self._add("norm", name, (x,), **norm)
 
     def act(self, x: str, name: str, fn: str) -> str:
-        """Adds an activation; `"linear"` adds nothing.
-
-        The hard forms are those of MobileNetV3: `hard_sigmoid(x)` is
-        `relu6(x + 3) / 6`, and `hard_swish(x)` is `x` times that.
-        """
+        """Adds an activation function; `"linear"` adds nothing."""
         if fn == "linear":
             return x
-        return self._add("act", name, (x,), self.shapes[x], fn=fn)
+        return self._add("act", name, (x,), fn=fn)
 
     def add(self, a: str, b: str, name: str) -> str:
         """Adds the sum of two tensors of one shape."""
-        return self._add("add", name, (a, b), self.shapes[a])
+        return self._add("add", name, (a, b))
 
     def zeros(self, x: str, name: str) -> str:
         """Adds zeros of the shape of a tensor."""
-        return self._add("zeros", name, (x,), self.shapes[x])
+        return self._add("zeros", name, (x,))
 
     def sub(self, a: str, b: str, name: str) -> str:
         """Adds the difference of two tensors of one shape."""
-        return self._add("sub", name, (a, b), self.shapes[a])
+        return self._add("sub", name, (a, b))
 
     def average(self, inputs: Sequence[str], name: str) -> str:
         """Adds the mean of tensors of one shape; of one, nothing."""
         if len(inputs) == 1:
             return inputs[0]
-        return self._add(
-            "average", name, tuple(inputs), self.shapes[inputs[0]]
-        )
+        return self._add("average", name, tuple(inputs))
 
     def mul(self, a: str, b: str, name: str) -> str:
         """Adds the product of two tensors; `b` may be `(1, 1, channels)`."""
-        return self._add("mul", name, (a, b), self.shapes[a])
+        return self._add("mul", name, (a, b))
 
     def concat(self, inputs: Sequence[str], name: str) -> str:
         """Adds the channel concatenation of tensors; of one, nothing."""
         if len(inputs) == 1:
             return inputs[0]
-        shapes = [self.shapes[x] for x in inputs]
-        width = sum(shape[-1] for shape in shapes)
-        return self._add(
-            "concat", name, tuple(inputs), (*shapes[0][:-1], width)
-        )
+        return self._add("concat", name, tuple(inputs))
 
     def max_pool(
         self, x: str, name: str, size: int, stride: int, padding: str
     ) -> str:
         """Adds a max pool; `padding` is `same` or `valid`."""
-        return self._pool("max_pool", x, name, size, stride, padding)
+        return self._add(
+            "max_pool", name, (x,), size=size, stride=stride, padding=padding
+        )
 
     def avg_pool(
         self, x: str, name: str, size: int, stride: int, padding: str
     ) -> str:
         """Adds an average pool; what is padded does not count."""
-        return self._pool("avg_pool", x, name, size, stride, padding)
-
-    def _pool(
-        self, kind: str, x: str, name: str, size: int, stride: int,
-        padding: str,
-    ) -> str:
-        h, w, c = self.shapes[x]
-        missing = 0 if padding == "same" else size - 1
-        shape = tuple(math.ceil((n - missing) / stride) for n in (h, w))
         return self._add(
-            kind, name, (x,), (*shape, c), size=size, stride=stride,
-            padding=padding,
+            "avg_pool", name, (x,), size=size, stride=stride, padding=padding
         )
 
     def mean(self, x: str, name: str, keepdims: bool = False) -> str:
@@ -201,13 +186,11 @@ class Graph:
 
         With `keepdims` the result is `(1, 1, c)`.
         """
-        channels = self.shapes[x][-1:]
-        shape = (1, 1, *channels) if keepdims else channels
-        return self._add("mean", name, (x,), shape, keepdims=keepdims)
+        return self._add("mean", name, (x,), keepdims=keepdims)
 
     def flatten(self, x: str, name: str) -> str:
         """Adds what a dense layer wants: `(1, 1, c)` as `(c,)`."""
-        return self._add("flatten", name, (x,), self.shapes[x][-1:])
+        return self._add("flatten", name, (x,))
 
     def dense(
         self, x: str, name: str, units: int, bias: bool = True,
@@ -215,16 +198,16 @@ class Graph:
     ) -> str:
         """Adds a dense layer; a `tied` kernel is counted elsewhere."""
         return self._add(
-            "dense", name, (x,), (units,), units=units, bias=bias, tied=tied
+            "dense", name, (x,), units=units, bias=bias, tied=tied
         )
 
     def embed(self, x: str, name: str, rows: int, units: int) -> str:
         """Adds a table: from the number of a word to its row."""
-        return self._add("embed", name, (x,), (units,), rows=rows, units=units)
+        return self._add("embed", name, (x,), rows=rows, units=units)
 
     def state(self, name: str, units: int) -> str:
         """Adds a second source: the output of the time step before."""
-        return self._add("state", name, (), (units,), units=units)
+        return self._add("state", name, (), units=units)
 
     def conv_norm_act(
         self, x: str, name: str, filters: int, norm: dict[str, Any],
@@ -250,34 +233,28 @@ class Graph:
         y = self.act(y, f"{name}_gate", "hard_sigmoid")
         return self.mul(x, y, name)
 
-    def params(self, node: Node) -> int:
-        """Trainable parameters of a node, scale and offset included."""
-        a, c = node.attrs, self._channels(node)
-        if node.kind == "conv":
-            kernel = a["kernel"] ** 2 * c // a["groups"] * a["filters"]
-            return kernel + a["bias"] * a["filters"]
-        if node.kind == "depthwise":
-            return a["kernel"] ** 2 * c + a["bias"] * c
-        if node.kind == "norm":
-            return 2 * c * a["affine"]
-        if node.kind == "dense":
-            return (c * (not a["tied"]) + a["bias"]) * a["units"]
-        if node.kind == "embed":
-            return a["rows"] * a["units"]
-        return 0
-
-    def _channels(self, node: Node) -> int:
-        """Width of a node's first input; 0 for a word, or without one."""
+    def width(self, node: Node) -> int:
+        """Channels of a node's first input; 0 for a word, or without one."""
         shape = self.shapes[node.inputs[0]] if node.inputs else ()
         return shape[-1] if shape else 0
 
+    def variables(self, node: Node) -> tuple[Variable, ...]:
+        """The variables of a node's layer, in the order of Keras."""
+        made = node.primitive.variables
+        return made(node.attrs, self.width(node)) if made else ()
+
+    def params(self, node: Node) -> int:
+        """Trainable parameters of a node, scale and offset included."""
+        return sum(
+            math.prod(v.shape) for v in self.variables(node) if v.trainable
+        )
+
     def madds(self, node: Node) -> int:
-        """Multiply-adds of convolutions and dense layers, biases excluded."""
-        a, c = node.attrs, self._channels(node)
-        if node.kind == "dense":
-            return c * a["units"]
-        if node.kind not in ("conv", "depthwise"):
+        """Multiply-adds of convolutions and dense layers, biases excluded.
+
+        Each number of a kernel is used once for each pixel that comes out.
+        """
+        if not node.primitive.weighted:
             return 0
-        h, w, filters = self.shapes[node.name]
-        fan_in = c // a["groups"] if node.kind == "conv" else 1
-        return a["kernel"] ** 2 * fan_in * filters * h * w
+        kernel, *_ = self.variables(node)
+        return math.prod((*kernel.shape, *self.shapes[node.name][:-1]))
