@@ -9,7 +9,7 @@ from tfnas.supernets.base import Selected
 from tfnas.supernets.base import one_by_one
 from tfnas.supernets.mixed import LayerFunctions
 from tfnas.supernets.mixed import MixedLayer
-from tfnas.supernets.mixed import batch_norm
+from tfnas.supernets.primitives import batch_norm
 
 SPACE = dense_nets.space()
 
@@ -37,11 +37,11 @@ def normalise(x, eps):
 def test_batch_norm_uses_the_statistics_of_the_batch():
     x = 3 + 2 * normal(6, 4, 4, 5)
     np.testing.assert_allclose(
-        batch_norm(x, 1e-3, 1), normalise(x, 1e-3), atol=1e-5
+        batch_norm(x, 1e-3), normalise(x, 1e-3), atol=1e-5
     )
     scale, offset = normal(2, 5)
     np.testing.assert_allclose(
-        batch_norm(x, 1e-3, 1, scale, offset),
+        batch_norm(x, 1e-3, scale, offset),
         normalise(x, 1e-3) * scale + offset,
         atol=1e-5,
     )
@@ -56,7 +56,7 @@ def test_groups_are_normalised_on_their_own(batch, parts):
         normalise(part, 1e-5) for part in np.split(x, np.cumsum(parts)[:-1])
     ]
     np.testing.assert_allclose(
-        batch_norm(x, 1e-5, 2), np.concatenate(expected), atol=1e-5
+        batch_norm(x, 1e-5, groups=2), np.concatenate(expected), atol=1e-5
     )
 
 
@@ -65,7 +65,7 @@ def test_more_groups_than_images_still_work():
     with tf.GradientTape() as tape:
         tensor = tf.constant(x)
         tape.watch(tensor)
-        y = batch_norm(tensor, 1e-5, 2)
+        y = batch_norm(tensor, 1e-5, groups=2)
         loss = tf.reduce_sum(y**3)
     np.testing.assert_allclose(y, normalise(x, 1e-5), atol=1e-5)
     assert np.isfinite(tape.gradient(loss, tensor)).all()

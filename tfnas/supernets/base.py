@@ -72,20 +72,3 @@ def one_by_one(variables: Iterable[Any]) -> list[Selected]:
 def stream(seed: int, name: str) -> np.random.Generator:
     """Returns the named random stream of a seed."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
-
-
-def kernel_init(
-    shape: tuple[int, ...], depthwise: bool, seed: int, name: str
-) -> np.ndarray:
-    """Draws N(0, sqrt(2 / (k * k * out_channels / groups))) (section 2.2).
-
-    Args:
-        shape: `(height, width, in, out)`, or `(height, width, channels, 1)`
-            for a depthwise kernel.
-        depthwise: Whether the kernel is a depthwise one.
-        seed: Seed of the network.
-        name: Name of the variable: each has its own random stream.
-    """
-    fan_out = shape[0] * shape[1] * (1 if depthwise else shape[3])
-    draw = stream(seed, name).standard_normal(shape, dtype=np.float32)
-    return draw * np.float32(math.sqrt(2 / fan_out))

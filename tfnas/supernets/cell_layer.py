@@ -24,11 +24,11 @@ from tfnas.ops.cell import Cell
 from tfnas.ops.graph import Shape
 from tfnas.supernets.base import Selected
 from tfnas.supernets.chain import without_sum
-from tfnas.supernets.mixed import batch_norm
-from tfnas.supernets.mixed import node_variables
-from tfnas.supernets.mixed import pointwise
-from tfnas.supernets.mixed import weight_ranks
-from tfnas.supernets.mixed import window
+from tfnas.supernets.primitives import batch_norm
+from tfnas.supernets.primitives import depthwise
+from tfnas.supernets.primitives import node_variables
+from tfnas.supernets.primitives import pointwise
+from tfnas.supernets.primitives import weight_ranks
 
 # Layers with weights: kernel, scale and offset each.
 ROLES = ("expand", "e01", "e02", "e12", "e13", "e23", "project")
@@ -164,7 +164,7 @@ class CellFunctions:
         n3 = self._join(join3, edge("e13", n1), edge("e23", n2))
         kernel, scale, offset = of["project"]
         y = pointwise(n3, kernel)
-        return batch_norm(y, self._eps, self._groups, scale, offset)
+        return batch_norm(y, self._eps, scale, offset, self._groups)
 
     def _conv(
         self, x: tf.Tensor, weights: Sequence[tf.Tensor], stride: int = 1
@@ -173,21 +173,11 @@ class CellFunctions:
             x = x[:, ::stride, ::stride]
         return self._finish(pointwise(x, weights[0]), weights)
 
-    def _depthwise(
-        self, x: tf.Tensor, weights: Sequence[tf.Tensor], stride: int,
-        dilation: int,
-    ) -> tf.Tensor:
-        kernel = _dilated(weights[0], dilation)
-        x, padding = window(x, kernel, stride)
-        strides = [1, stride, stride, 1]
-        x = tf.nn.depthwise_conv2d(x, kernel, strides, padding)
-        return self._finish(x, weights)
-
     def _finish(
         self, x: tf.Tensor, weights: Sequence[tf.Tensor]
     ) -> tf.Tensor:
         _, scale, offset = weights
-        normal = batch_norm(x, self._eps, self._groups, scale, offset)
+        normal = batch_norm(x, self._eps, scale, offset, self._groups)
         return tf.nn.relu6(normal)
 
     def _edge(
@@ -199,8 +189,10 @@ class CellFunctions:
                 return tf.identity(x)
             return tf.nn.avg_pool2d(x, 2, 2, "SAME")
 
-        def depthwise(dilation: int) -> Callable[[], tf.Tensor]:
-            return lambda: self._depthwise(x, weights, stride, dilation)
+        def spaced(dilation: int) -> Callable[[], tf.Tensor]:
+            return lambda: self._finish(
+                depthwise(x, _dilated(weights[0], dilation), stride), weights
+            )
 
         return tf.switch_case(
             kind,
@@ -208,7 +200,7 @@ class CellFunctions:
                 lambda: tf.zeros([0, 0, 0, 0]),
                 identity,
                 lambda: self._conv(x, weights, stride),
-                *map(depthwise, self._dilations),
+                *map(spaced, self._dilations),
             ],
         )
 

@@ -29,9 +29,10 @@ from tfnas.supernets.base import one_by_one
 from tfnas.supernets.chain import Frame
 from tfnas.supernets.chain import kernels
 from tfnas.supernets.chain import without_sum
-from tfnas.supernets.mixed import node_variables
-from tfnas.supernets.mixed import run_node
-from tfnas.supernets.mixed import weight_ranks
+from tfnas.supernets.primitives import by_batch
+from tfnas.supernets.primitives import node_variables
+from tfnas.supernets.primitives import run_node
+from tfnas.supernets.primitives import weight_ranks
 
 # Dimension, name of a layer, code of the edge that it belongs to.
 _Key = tuple[int, str, int]
@@ -206,7 +207,8 @@ class RunningCells:
                 weights = self.net.pools[index].get(key, ())
                 done[origin] = run_node(
                     node, [done[source] for source in sources],
-                    [held[v.ref()] for v in weights], self.net.bn_groups,
+                    [held[v.ref()] for v in weights],
+                    by_batch(self.net.bn_groups),
                 )
             outputs.append(done[origins[graph.output]])
         return outputs

@@ -11,8 +11,8 @@ from tfnas import ops
 from tfnas.ops.graph import Graph
 from tfnas.spaces.chain import ChainSpace
 from tfnas.supernets.base import stream
-from tfnas.supernets.mixed import graph_variables
-from tfnas.supernets.mixed import run_graph
+from tfnas.supernets.primitives import graph_variables
+from tfnas.supernets.primitives import run_graph
 
 _ENTRY = 2  # graphs before the searched blocks
 

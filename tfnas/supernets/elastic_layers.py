@@ -14,15 +14,14 @@ import tensorflow as tf
 
 from tfnas import ops
 from tfnas.arch import Block
-from tfnas.ops.graph import Node
 from tfnas.supernets.base import Selected
 from tfnas.supernets.elastic_plan import Plan
 from tfnas.supernets.elastic_plan import cut
 from tfnas.supernets.elastic_plan import initial
 from tfnas.supernets.elastic_plan import make_plan
 from tfnas.supernets.elastic_plan import ranks
-from tfnas.supernets.mixed import batch_norm
-from tfnas.supernets.mixed import run_node
+from tfnas.supernets.primitives import batch_norm
+from tfnas.supernets.primitives import run_node
 
 # What a layer normalises by: the batch; the batch, whose moments it then
 # returns; or statistics that were recorded.
@@ -42,11 +41,11 @@ class _Norms:
         self.moments = [tf.zeros([2, 0])]
 
     def __call__(
-        self, x: tf.Tensor, eps: float, affine: Sequence[tf.Tensor]
+        self, x: tf.Tensor, eps: float, scale: tf.Tensor | None = None,
+        offset: tf.Tensor | None = None,
     ) -> tf.Tensor:
         if self.mode == BATCH:
-            return batch_norm(x, eps, self.bn_groups, *affine)
-        scale, offset = affine or (None, None)
+            return batch_norm(x, eps, scale, offset, self.bn_groups)
         if self.mode == RECORDED:
             width = tf.shape(x)[-1]
             mean, variance = tf.unstack(self.statistics[:, :width])
@@ -57,21 +56,6 @@ class _Norms:
         return tf.nn.batch_normalization(
             x, mean, variance, offset, scale, eps
         )
-
-
-def _run_node(
-    node: Node, inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor],
-    norms: _Norms,
-) -> tf.Tensor:
-    x = inputs[0]
-    if node.kind == "norm":
-        return norms(x, node.attrs["eps"], weights)
-    if node.kind == "flatten":
-        return tf.reshape(x, [tf.shape(x)[0], -1])
-    if node.kind == "dense":
-        return x @ weights[0] + weights[1]
-    x = run_node(node, inputs, weights[:1], norms.bn_groups)
-    return x + weights[1] if node.attrs.get("bias") else x
 
 
 class ElasticFunctions:
@@ -117,7 +101,7 @@ class ElasticFunctions:
                 tensors = {"input": x}
                 for node in graph.nodes:
                     inputs = [tensors[name] for name in node.inputs]
-                    tensors[node.name] = _run_node(
+                    tensors[node.name] = run_node(
                         node, inputs, weights[node.name], norms
                     )
                 return tensors[graph.output], tf.concat(norms.moments, 1)

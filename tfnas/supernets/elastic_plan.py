@@ -9,7 +9,6 @@ Source: Cai et al. 2020 (Once-for-All), section 3.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,11 +16,10 @@ import tensorflow as tf
 
 from tfnas.ops.graph import Graph
 from tfnas.ops.graph import Node
-from tfnas.supernets.base import kernel_init
-from tfnas.supernets.base import stream
-
-# Attributes of nodes that a trace holds fixed.
-_FIXED = ("stride", "padding", "bias", "eps", "affine", "fn", "keepdims")
+from tfnas.supernets.primitives import first_values
+from tfnas.supernets.primitives import form
+from tfnas.supernets.primitives import held
+from tfnas.supernets.primitives import weight_ranks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +42,11 @@ class Plan:
     @property
     def form(self) -> tuple:
         """What must agree for two layers to share one traced function."""
-        return _form(self.graph), self.widths, self.kernels
+        return form(self.graph), self.widths, self.kernels
 
-
-def _form(graph: Graph) -> tuple:
-    return tuple(
-        (n.kind, n.name, n.inputs, n.attrs.get("kernel") == 1)
-        + tuple(n.attrs.get(name) for name in _FIXED)
-        for n in graph.nodes
-    )
+    def smaller(self, node: Node) -> tuple[int, ...]:
+        """Returns the sizes of a node's kernel below the largest."""
+        return dict(self.kernels).get(node.name, (0,))[1:]
 
 
 def make_plan(graphs: Sequence[Graph]) -> Plan:
@@ -63,7 +57,7 @@ def make_plan(graphs: Sequence[Graph]) -> Plan:
             largest in every way.
     """
     largest = graphs[-1]
-    if any(_form(g) != _form(largest) for g in graphs):
+    if any(form(g) != form(largest) for g in graphs):
         raise ValueError(
             "Candidates of an elastic layer must have one form. "
             f"Received: {[[n.name for n in g.nodes] for g in graphs]}"
@@ -97,7 +91,10 @@ def make_plan(graphs: Sequence[Graph]) -> Plan:
 def initial(
     node: Node, plan: Plan, seed: int, path: str
 ) -> list[tuple[str, np.ndarray]]:
-    """Returns names and initial values of a node's variables.
+    """Returns names and first values of a node's variables.
+
+    Behind the kernel of a depthwise node stand the matrices that make the
+    smaller ones.
 
     Args:
         node: A node of `plan.graph`.
@@ -105,52 +102,22 @@ def initial(
         seed: Seed of the network.
         path: Name of the first variable, and the beginning of the others'.
     """
-    a, width = node.attrs, plan.graph.shapes[node.inputs[0]][-1]
-    if node.kind == "conv":
-        shape = (a["kernel"], a["kernel"], width, a["filters"])
-        values = [(path, kernel_init(shape, False, seed, path))]
-        if a["bias"]:
-            values.append((f"{path}/bias", np.zeros(a["filters"], "f")))
-        return values
-    if node.kind == "depthwise":
-        shape = (a["kernel"], a["kernel"], width, 1)
-        sizes = dict(plan.kernels).get(node.name, (0,))[1:]
-        return [(path, kernel_init(shape, True, seed, path))] + [
-            (f"{path}/to{k}", np.eye(k * k, dtype="f")) for k in sizes
-        ]
-    if node.kind == "norm" and a["affine"]:
-        return [
-            (f"{path}/scale", np.ones(width, "f")),
-            (f"{path}/offset", np.zeros(width, "f")),
-        ]
-    if node.kind == "dense":
-        limit = 1 / math.sqrt(width)
-        draw = stream(seed, path).uniform(-limit, limit, (width, a["units"]))
-        return [
-            (path, draw.astype("f")),
-            (f"{path}/bias", np.zeros(a["units"], "f")),
-        ]
-    return []
+    values = first_values(path, node, plan.graph.width(node), seed)
+    return values + [
+        (f"{path}/to{k}", np.eye(k * k, dtype="f")) for k in plan.smaller(node)
+    ]
 
 
-def ranks(node: Node, plan: Plan) -> tuple[int, ...]:
+def ranks(node: Node, plan: Plan) -> list[int]:
     """Returns the ranks of a node's variables, in order."""
-    if node.kind == "conv":
-        return (4, 1) if node.attrs["bias"] else (4,)
-    if node.kind == "depthwise":
-        smaller = len(dict(plan.kernels).get(node.name, (0,))) - 1
-        return (4,) + (2,) * smaller
-    if node.kind == "norm" and node.attrs["affine"]:
-        return (1, 1)
-    return (2, 1) if node.kind == "dense" else ()
+    return weight_ranks(node) + [2] * len(plan.smaller(node))
 
 
 def _first(value: tf.Tensor, *widths: tf.Tensor | None) -> tf.Tensor:
-    """The first entries along the last axes; `None` keeps an axis whole."""
+    """The first entries along each axis; `None` keeps an axis whole."""
     if all(width is None for width in widths):
         return value
-    size = [-1] * (value.shape.rank - len(widths))
-    size += [-1 if width is None else width for width in widths]
+    size = [-1 if width is None else width for width in widths]
     return tf.slice(value, [0] * value.shape.rank, tf.stack(size))
 
 
@@ -194,24 +161,15 @@ def cut(
     }
     chains, left, parts = dict(plan.kernels), list(values), {}
     for node in plan.graph.nodes:
-        before, after = width.get(node.inputs[0]), width.get(node.name)
-        if node.kind == "conv":
-            part = [_first(left.pop(0), before, after)]
-            if node.attrs["bias"]:
-                part.append(_first(left.pop(0), after))
-        elif node.kind == "depthwise":
-            part = [_first(left.pop(0), before, None)]
-            if node.name in chains:
-                chain = chains[node.name]
-                matrices = [left.pop(0) for _ in chain[1:]]
-                part = [
-                    _smaller_kernel(part[0], matrices, chain, size[node.name])
-                ]
-        elif node.kind == "norm" and node.attrs["affine"]:
-            part = [_first(left.pop(0), after) for _ in range(2)]
-        elif node.kind == "dense":
-            part = [_first(left.pop(0), before, None), left.pop(0)]
-        else:
-            part = []
+        channels = {"i": width.get(node.inputs[0]), "o": width.get(node.name)}
+        part = [
+            _first(left.pop(0), *map(channels.get, variable.axes))
+            for variable in held(node)
+        ]
+        if node.name in chains:
+            matrices = [left.pop(0) for _ in plan.smaller(node)]
+            part[0] = _smaller_kernel(
+                part[0], matrices, chains[node.name], size[node.name]
+            )
         parts[node.name] = part
     return parts

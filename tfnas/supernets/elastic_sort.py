@@ -18,6 +18,7 @@ from tfnas.supernets.elastic import ElasticSupernet
 from tfnas.supernets.elastic_layers import ElasticLayer
 from tfnas.supernets.elastic_plan import Plan
 from tfnas.supernets.elastic_plan import ranks
+from tfnas.supernets.primitives import held
 
 
 def sort_channels(net: ElasticSupernet, trained: Sequence[int]) -> None:
@@ -49,18 +50,14 @@ def _sort_layer(layer: ElasticLayer, trained: Sequence[int]) -> None:
         orders[name] = _order(importance, sorted({0, *ends.tolist()}))
     for node in plan.graph.nodes:
         own = kernels[node.name]
-        before, after = (
-            orders.get(groups.get(tensor, ""))
-            for tensor in (node.inputs[0], node.name)
-        )
-        if node.kind == "conv" and before is not None:
-            own[0] = own[0][:, :, before]
-        if after is None:
-            continue
-        if node.kind == "depthwise":
-            own[0] = own[0][:, :, after]
-        else:  # the last axis of kernels, scales, offsets and biases
-            own[:] = [value[..., after] for value in own]
+        order = {
+            axis: orders.get(groups.get(tensor, ""))
+            for axis, tensor in (("i", node.inputs[0]), ("o", node.name))
+        }
+        for i, variable in enumerate(held(node)):
+            for place, axis in enumerate(variable.axes):
+                if (new := order.get(axis)) is not None:
+                    own[i] = own[i].take(new, place)
     flat = [value for node in plan.graph.nodes for value in kernels[node.name]]
     for variable, value in zip(layer.weights, flat, strict=True):
         variable.assign(value)
