@@ -11,7 +11,10 @@ from tests import elastic_nets
 from tests.cost.lut_tables import make_table
 from tfnas import spaces
 from tfnas.cost.counting import count
+from tfnas.ops.cell import NONE
+from tfnas.ops.cell import Cell
 from tfnas.ops.masked_dag import MaskedDag
+from tfnas.spaces.cells import is_valid
 from tfnas.spaces.dag import ShrinkSpace
 from tfnas.spaces.dag_specs import SPECS
 
@@ -93,3 +96,30 @@ def test_graphs_are_counted_by_their_edges():
         for edges in itertools.combinations(pairs, n)
     }
     assert space.num_choices == len(graphs) == 64
+
+
+def test_routes_are_counted_over_all_paths():
+    space = spaces.get("densenas_mbv2@32")
+    spec = space.spec
+
+    def below(block):
+        """Number of choices from a block on, its stack layers included."""
+        if block == spec.tail:
+            return 1
+        own = len(spec.stack_ops) ** spec.layers[block] if block else 1
+        return own * sum(
+            below(to) * (1 if to == spec.tail else len(spec.head_ops))
+            for to in spec.outgoing(block)
+        )
+
+    assert space.num_choices == below(0)
+
+
+def test_valid_cells_are_counted():
+    codes = itertools.product(range(3), *[range(10)] * 5)
+    valid = 4 * sum(  # with two merges that may be either
+        is_valid(Cell(dim, 0, 0, a, b, c, NONE, d, e))
+        for dim, a, b, c, d, e in codes
+    )
+    space = spaces.get("autospace@32")
+    assert space.num_choices == valid ** len(space.spec.positions)
