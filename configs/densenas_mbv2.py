@@ -33,7 +33,6 @@ def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
         "top_archs": 2, "random_archs": 20, "random_tolerance": 0.05,
         "weights": {
             "lr": 0.2, "min_lr": 1e-5, "momentum": 0.9, "weight_decay": 4e-5,
-            "unsampled": "active",
         },
         "arch": {
             "lr": 3e-4, "beta1": 0.5, "beta2": 0.999, "weight_decay": 1e-3,

@@ -19,14 +19,14 @@ def rate(step):
     return 0.1 / (1.0 + tf.cast(step, tf.float32))
 
 
-def make(unsampled="active", nesterov=False):
+def make(nesterov=False):
     """Three candidates, a variable that is always there, and the optimizer."""
     rng = np.random.default_rng(0)
     variables = [
         tf.Variable(rng.normal(size=s), dtype=tf.float32) for s in SHAPES
     ]
     variables.append(tf.Variable(rng.normal(size=4), dtype=tf.float32))
-    optimizer = SGD(rate, MOMENTUM, DECAY, unsampled, nesterov)
+    optimizer = SGD(rate, MOMENTUM, DECAY, nesterov)
     optimizer.build(variables)
     return variables, optimizer
 
@@ -54,41 +54,33 @@ def make_step(variables, optimizer):
 
 
 class Torch:
-    """SGD of PyTorch 1.x; a gradient of `None` stays `None` until the first.
+    """SGD of PyTorch 2: variables without a new gradient are left alone.
 
     Args:
         values: Initial values.
-        skip: Whether variables without a new gradient are left alone, as
-            PyTorch 2 does; else their gradient is zero.
         nesterov: Whether the momentum is Nesterov's.
     """
 
-    def __init__(self, values, skip, nesterov=False):
+    def __init__(self, values, nesterov=False):
         self.nesterov = nesterov
         self.w = [np.array(v, np.float64) for v in values]
         self.v = [np.zeros(w.shape) for w in self.w]
-        self.seen, self.skip = [False] * len(self.w), skip
 
     def step(self, gradients, number):
         for i, w in enumerate(self.w):
-            gradient = gradients.get(i)
-            self.seen[i] |= gradient is not None
-            if not self.seen[i] or (self.skip and gradient is None):
+            if i not in gradients:
                 continue
-            total = DECAY * w
-            if gradient is not None:
-                total = total + gradient.reshape(w.shape)
+            total = DECAY * w + gradients[i].reshape(w.shape)
             self.v[i] = MOMENTUM * self.v[i] + total
             move = total + MOMENTUM * self.v[i] if self.nesterov else self.v[i]
             self.w[i] = w - 0.1 / (1 + number) * move
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-@pytest.mark.parametrize("unsampled", ["active", "dense"])
-def test_sgd_is_pytorchs_over_random_choices(unsampled, nesterov):
-    variables, optimizer = make(unsampled, nesterov)
+def test_sgd_is_pytorchs_over_random_choices(nesterov):
+    variables, optimizer = make(nesterov)
     step, rng = make_step(variables, optimizer), np.random.default_rng(1)
-    truth = Torch(variables, unsampled == "active", nesterov)
+    truth = Torch(variables, nesterov)
     for number, index in enumerate([0, 1, 0, 0, 1, 1, 0]):  # never 2
         gate = number != 4
         gradient = rng.normal(size=np.prod(SHAPES[index])) * gate
@@ -101,7 +93,6 @@ def test_sgd_is_pytorchs_over_random_choices(unsampled, nesterov):
             np.testing.assert_allclose(
                 velocity, truth.v[i], rtol=1e-4, atol=1e-6
             )
-    assert truth.seen == [True, True, False, True]
 
 
 def state(variables, optimizer):
@@ -116,8 +107,8 @@ def changed(before, after):
     ]
 
 
-def test_active_leaves_what_was_not_chosen_bit_by_bit():
-    variables, optimizer = make("active")
+def test_what_was_not_chosen_is_left_bit_by_bit():
+    variables, optimizer = make()
     step = make_step(variables, optimizer)
     ones = [np.ones(np.prod(s), np.float32) for s in SHAPES]
     for number, index in enumerate([0, 2, 1, 2]):
@@ -129,7 +120,7 @@ def test_active_leaves_what_was_not_chosen_bit_by_bit():
 
 
 def test_a_closed_gate_leaves_the_borrowed_candidate_bit_by_bit():
-    variables, optimizer = make("active")
+    variables, optimizer = make()
     step = make_step(variables, optimizer)
     one, zero = np.ones(18, np.float32), np.zeros(18, np.float32)
     step(0, True, one, np.ones(4, np.float32), 0)  # so momentum is not 0
@@ -138,31 +129,9 @@ def test_a_closed_gate_leaves_the_borrowed_candidate_bit_by_bit():
     assert changed(before, state(variables, optimizer)) == [3, 7]
 
 
-def test_dense_does_nothing_before_the_first_choice():
-    variables, optimizer = make("dense")
-    step = make_step(variables, optimizer)
-    before = state(variables, optimizer)
-    step(0, False, np.zeros(18, np.float32), np.ones(4, np.float32), 0)
-    assert changed(before, state(variables, optimizer)) == [3, 7]
-
-
-def test_dense_and_active_agree_on_what_is_always_chosen():
-    results = []
-    for unsampled in ("active", "dense"):
-        variables, optimizer = make(unsampled)
-        step, rng = make_step(variables, optimizer), np.random.default_rng(2)
-        for number in range(5):
-            gradient = rng.normal(size=18).astype("f")
-            other = rng.normal(size=4).astype("f")
-            step(0, True, gradient, other, number)
-        results.append(state(variables, optimizer))
-    for a, b in zip(*results, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-
-
 def test_two_ops_of_a_row_are_both_updated():
-    variables, optimizer = make("active")
-    truth = Torch(variables, skip=True)
+    variables, optimizer = make()
+    truth = Torch(variables)
 
     @tf.function
     def step(indices, numbers):
@@ -179,10 +148,9 @@ def test_two_ops_of_a_row_are_both_updated():
         np.testing.assert_allclose(v, w, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("unsampled", ["active", "dense"])
-def test_an_op_that_a_skip_borrows_may_be_chosen_too(unsampled):
-    variables, optimizer = make(unsampled)
-    truth = Torch(variables, skip=False)
+def test_an_op_that_a_skip_borrows_may_be_chosen_too():
+    variables, optimizer = make()
+    truth = Torch(variables)
 
     @tf.function
     def step(numbers):
@@ -200,22 +168,6 @@ def test_an_op_that_a_skip_borrows_may_be_chosen_too(unsampled):
         step(tf.constant(number, tf.int64))
         truth.step({0: gradient}, number)
     np.testing.assert_allclose(variables[0], truth.w[0], rtol=1e-5, atol=1e-6)
-
-
-def test_slots_are_all_the_state_there_is():
-    variables, optimizer = make("dense")
-    *momenta, seen = optimizer.slots()
-    assert [m.shape for m in momenta] == [v.shape for v in variables]
-    make_step(variables, optimizer)(
-        1, True, np.ones(50, np.float32), np.ones(4, np.float32), 0
-    )
-    assert seen.numpy().tolist() == [0, 1, 0, 1]
-    assert len(make("active")[1].slots()) == 4
-
-
-def test_an_unknown_rule_for_unsampled_variables_is_refused():
-    with pytest.raises(ValueError, match="'active' or 'dense'. Received"):
-        SGD(rate, unsampled="lazy")
 
 
 def test_adam_is_pytorchs_with_coupled_decay():

@@ -92,7 +92,7 @@ class DenseNAS(GradientSearch):
         rate = schedules.cosine(c.weights.lr, steps, c.weights.min_lr)
         self.weight_optimizer = SGD(
             lambda step: rate(step + 1), c.weights.momentum,
-            c.weights.weight_decay, c.weights.unsampled,
+            c.weights.weight_decay,
         )
         self.weight_optimizer.build(self.net.variables)
         self.arch_optimizer = Adam(

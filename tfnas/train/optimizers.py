@@ -101,15 +101,12 @@ class SGD(Optimizer):
 
     `v <- momentum * v + g + weight_decay * w; w <- w - rate * v`. With Nesterov
     momentum `g + weight_decay * w + momentum * v` takes the place of the last
-    `v`.
+    `v`. Variables that a step did not choose are left alone.
 
     Args:
         schedule: Learning rate by step.
         momentum: Momentum, 0 for none.
         weight_decay: Coupled L2.
-        unsampled: What happens to variables that a step did not choose:
-            `"active"` leaves them alone; `"dense"` goes on with momentum and
-            decay once they have been chosen, as zero gradients do.
         nesterov: Whether the momentum is Nesterov's.
         clip_norm: Largest norm of all gradients together, before decay;
             `None` does not clip.
@@ -120,41 +117,18 @@ class SGD(Optimizer):
 
     def __init__(
         self, schedule: Schedule, momentum: float = 0.9,
-        weight_decay: float = 0.0, unsampled: str = "active",
-        nesterov: bool = False, clip_norm: float | None = None,
-        decay_vectors: bool = True,
+        weight_decay: float = 0.0, nesterov: bool = False,
+        clip_norm: float | None = None, decay_vectors: bool = True,
     ):
         super().__init__(schedule, weight_decay)
-        if unsampled not in ("active", "dense"):
-            raise ValueError(
-                "`unsampled` must be 'active' or 'dense'. "
-                f"Received: {unsampled=}"
-            )
-        self.momentum, self.unsampled = momentum, unsampled
+        self.momentum = momentum
         self.nesterov, self.clip_norm = nesterov, clip_norm
         self._least_rank = 0 if decay_vectors else 2  # of what decays
-        self._places: dict[Any, int] = {}
-        self._seen: tf.Variable | None = None  # 1 where ever chosen; dense
-
-    def build(self, variables: Sequence[Any]) -> None:
-        super().build(variables)
-        self._places = {v.ref(): i for i, v in enumerate(self.variables)}
-        if self.unsampled == "dense":
-            self._seen = tf.Variable(
-                tf.zeros([len(self.variables)]), trainable=False
-            )
-
-    def slots(self) -> list[tf.Variable]:
-        seen = [] if self._seen is None else [self._seen]
-        return super().slots() + seen
 
     def apply(self, chosen, values, gradients, step) -> None:
         rate = self.schedule(step)
         if self.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
-        if self._seen is not None:
-            self._apply_dense(chosen, values, gradients, rate, self._seen)
-            return
         for s, value, gradient in zip(
             chosen, values, gradients, strict=True
         ):
@@ -169,43 +143,6 @@ class SGD(Optimizer):
                 momentum=_where(s.gate, self.momentum, 1.0),
                 use_locking=True, use_nesterov=self.nesterov,
             )
-
-    def _apply_dense(self, chosen, values, gradients, rate, mask) -> None:
-        """Updates all as if gradients were zero, then adds the gradients.
-
-        The update is linear in the gradient, so this equals one update with
-        the gradients where there are some and zeros elsewhere.
-        """
-        marks = tf.stack(
-            [_where(s.gate, 1.0, 0.0) for s in chosen]
-        )
-        places = tf.stack([self._place(s) for s in chosen])
-        seen = tf.tensor_scatter_nd_max(
-            mask.read_value(), places[:, None], marks
-        )
-        tf.raw_ops.AssignVariableOp(resource=mask.handle, value=seen)
-        with tf.control_dependencies([*values, *gradients]):
-            updates = [
-                tf.raw_ops.ResourceApplyMomentum(
-                    var=v.handle, accum=self.slot(v, "momentum").handle,
-                    lr=rate, momentum=self.momentum, use_locking=True,
-                    use_nesterov=self.nesterov,
-                    grad=self.weight_decay * seen[i] * v.read_value(),
-                )
-                for i, v in enumerate(self.variables)
-            ]
-        share = 1 + self.momentum if self.nesterov else 1.0
-        with tf.control_dependencies(updates):
-            for s, g in zip(chosen, gradients, strict=True):
-                velocity = s.handle(lambda v: self.slot(v, "momentum"))
-                tf.raw_ops.AssignAddVariableOp(resource=velocity, value=g)
-                tf.raw_ops.AssignSubVariableOp(
-                    resource=s.handle(), value=rate * share * g
-                )
-
-    def _place(self, s: Selected) -> tf.Tensor:
-        places = tf.constant([self._places[v.ref()] for v in s.variables])
-        return places[0] if s.index is None else tf.gather(places, s.index)
 
 
 class Adam(Optimizer):
