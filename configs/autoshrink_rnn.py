@@ -62,9 +62,6 @@ def get_config(variant: str = "ptb") -> config_dict.ConfigDict:
             "patience": 4,  # epochs without a better validation
             "max_ratio": 3.0,  # of validation loss to training loss
             "reload_best": False,  # a candidate that diverges scores -inf
-            # Scores as the release, whose mean over n - 1 rows is divided
-            # by n.
-            "released_mean": False,
         },
     }
     config = _base.search(

@@ -80,16 +80,6 @@ def test_a_training_that_diverges_scores_minus_infinity(config, arch):
     assert proxy.score(arch) == -math.inf
 
 
-def test_the_released_mean_makes_scores_higher(config, arch, score):
-    proxy = LanguageProxy.from_config(config)
-    recipe = {**proxy.recipe, "released_mean": True}
-    other = dataclasses.replace(proxy, recipe=recipe).score(arch)
-    rows = len(proxy.text.valid) // 4
-    assert math.log(other) == pytest.approx(
-        math.log(score) * (rows - 1) / rows
-    )
-
-
 def test_a_network_of_other_words_is_refused(config):
     other = spaces.get("autoshrink_rnn@32", WORDS + 1).sample(0)
     with pytest.raises(ConfigError, match="9 words. Received: a text with 8"):

@@ -12,7 +12,7 @@ from tfnas.supernets.base import one_by_one
 from tfnas.train import initial
 from tfnas.train import penalty
 from tfnas.train.averaging import WeightAverage
-from tfnas.train.epoch_cosine import epoch_cosine
+from tfnas.train.schedules import epoch_cosine
 from tfnas.train.tf1_optimizers import Adam
 from tfnas.train.tf1_optimizers import RMSProp
 

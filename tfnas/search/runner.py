@@ -14,7 +14,6 @@ from tfnas.cost.lut import LatencyTable
 from tfnas.cost.objective import check_unit
 from tfnas.data import arrays
 from tfnas.errors import ArtifactError
-from tfnas.errors import ConfigError
 from tfnas.search import SEARCHES
 from tfnas.search.base import Search
 from tfnas.search.base import SearchResult
@@ -24,6 +23,7 @@ from tfnas.train import run_state
 from tfnas.train.loop import Loop
 from tfnas.train.stage import Stage
 from tfnas.train.stage import check_log
+from tfnas.train.stage import check_origin
 from tfnas.train.stage import start_loop
 
 __all__ = ["make_search", "open_search", "run_search"]
@@ -128,29 +128,12 @@ def _finished(folder: pathlib.Path, config: Any) -> SearchResult | None:
     except ArtifactError as error:
         artifacts.warn(f"{error}. It is made anew from the checkpoint")
         return None
-    _check_origin(result, path, config)
+    check_origin(
+        result.header, path, "result", folder, _inputs(config),
+        artifacts.config_digest(config),
+    )
     check_log(folder)
     return result
-
-
-def _check_origin(
-    result: SearchResult, path: pathlib.Path, config: Any
-) -> None:
-    found, ours = result.header.get("inputs"), _inputs(config)
-    if found != ours:
-        raise ConfigError(
-            f"{path}: expected the inputs that the result was made from, "
-            f"{found}. Received: {ours}"
-        )
-    theirs = result.header.get("config_sha256")
-    claimed = artifacts.config_digest(config)
-    before = [c["config_sha256"] for c in artifacts.changes(path.parent)]
-    if theirs not in (claimed, *before):
-        raise ConfigError(
-            f"{path}: expected a result of the settings in "
-            f"{path.parent}/config.json, {claimed}. Received: "
-            f"config_sha256={theirs}"
-        )
 
 
 def run_search(

@@ -17,11 +17,11 @@ from tfnas.arch import Arch
 from tfnas.data import Dataset
 from tfnas.train import initial
 from tfnas.train import penalty
-from tfnas.train.epoch_cosine import epoch_cosine
 from tfnas.train.loop import Loop
 from tfnas.train.loop import Objective
 from tfnas.train.optimizers import Optimizer
 from tfnas.train.retrain import Retraining
+from tfnas.train.schedules import epoch_cosine
 from tfnas.train.tf1_optimizers import RMSProp
 
 

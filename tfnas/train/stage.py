@@ -125,7 +125,10 @@ class Stage:
                     f"{source}: field `{name}` is missing or wrong. "
                     f"Received: {str(state.get(name))[:80]}"
                 )
-        self._check_origin(state, source)
+        check_origin(
+            state, source, "checkpoint", self.workdir, self._inputs,
+            self._config,
+        )
         try:
             self.work.restore(state["work"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -135,23 +138,6 @@ class Stage:
             ) from error
         self._records, self._seconds = state["records"], state["time_s"]
         return state["units"]
-
-    def _check_origin(self, state: Mapping[str, Any], source: str) -> None:
-        if state["inputs"] != self._inputs:
-            raise ConfigError(
-                f"{self.workdir}: expected the inputs that the checkpoint was "
-                f"made from, {state['inputs']}. Received: {self._inputs}"
-            )
-        theirs = state.get("config_sha256")
-        if theirs is None or self._config is None or theirs == self._config:
-            return
-        before = [c["config_sha256"] for c in artifacts.changes(self.workdir)]
-        if theirs not in before:
-            raise ConfigError(
-                f"{source}: expected a checkpoint of the settings in "
-                f"{self.workdir}/config.json, {self._config}. Received: "
-                f"config_sha256={theirs}"
-            )
 
     def _check_new(self) -> None:
         """Checks that a workdir without checkpoints never had any."""
@@ -387,6 +373,41 @@ def check_log(workdir: str | os.PathLike) -> None:
             if held is None or not held.startswith(saved):
                 _mend(log, saved, folder)
         return
+
+
+def check_origin(
+    record: Mapping[str, Any], source: str | os.PathLike, kind: str,
+    workdir: pathlib.Path, inputs: Mapping[str, Any], config: str | None,
+) -> None:
+    """Checks what a checkpoint or a result of a workdir was made from.
+
+    Args:
+        record: It has `inputs` and, unless its version is old,
+            `config_sha256`.
+        source: Its file.
+        kind: `"checkpoint"` or `"result"`.
+        workdir: Folder of the stage.
+        inputs: What the work depends on beside its config.
+        config: Digest of its settings; `None` where the caller answers for
+            them.
+
+    Raises:
+        ConfigError: when it was made from others.
+    """
+    if record.get("inputs") != inputs:
+        raise ConfigError(
+            f"{source}: expected the inputs that the {kind} was made from, "
+            f"{record.get('inputs')}. Received: {inputs}"
+        )
+    theirs = record.get("config_sha256")
+    if theirs is None or config is None or theirs == config:
+        return
+    if theirs not in [c["config_sha256"] for c in artifacts.changes(workdir)]:
+        raise ConfigError(
+            f"{source}: expected a {kind} of the settings in "
+            f"{workdir}/config.json, {config}. Received: "
+            f"config_sha256={theirs}"
+        )
 
 
 def write_result(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
