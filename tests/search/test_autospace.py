@@ -249,12 +249,12 @@ def test_costs_may_be_latencies_or_parameters(monkeypatch):
         space, table, target_ms=5.0, **{"search.cost.kind": "latency"}
     ))
     assert (made[0].soft.unit, made[0].nets.unit) == ("ms", "ms")
-    assert made[0].budget == 5.0
+    assert made[0].target == 5.0
     autospace.build(setting(
         **{"search.cost.kind": "params", "search.cost.budget": 0.004}
     ))
     assert (made[1].soft.unit, made[1].nets.unit) == ("params_m", "madds_m")
-    assert made[1].budget == 0.004
+    assert made[1].target == 0.004
 
 
 def test_merges_and_kernels_of_the_config_are_written_to_the_file(

@@ -19,7 +19,6 @@ from tfnas.cost.cell_costs import CellCosts
 from tfnas.cost.objective import check_target
 from tfnas.errors import ConfigError
 from tfnas.ops.cell import Cell
-from tfnas.search.base import SEARCHES
 from tfnas.search.cell_training import CellTraining
 from tfnas.search.derivation import Likelihood
 from tfnas.search.derivation import likeliest_at
@@ -46,15 +45,15 @@ class Prices:
 
     Args:
         cap: Those of the hard limit of each cell, as cells evolve.
-        soft: Those that the budget is for, of fused cells.
+        soft: Those that the target is for, of fused cells.
         nets: Those of networks in the result, of fused cells.
-        budget: Cost of a network that the gates are pushed below, or `None`.
+        target: Cost of a network that the gates are pushed below, or `None`.
     """
 
     cap: CellCosts
     soft: CellCosts
     nets: CellCosts
-    budget: float | None = None
+    target: float | None = None
 
     def reachable(self, cap_ratio: float) -> tuple[float, float]:
         """Returns the cost of the barest cells, and about that of the cap."""
@@ -100,7 +99,7 @@ class AutoSpace(SupernetSearch):
         steps = config.warmup_epochs * self._epoch_steps
         self.training = CellTraining(
             space, splits, loop, config, seed,
-            steps + config.rounds * config.steps, prices.soft, prices.budget,
+            steps + config.rounds * config.steps, prices.soft, prices.target,
         )
 
     def _limit(self, position: int) -> Callable[[Cell], bool]:
@@ -266,7 +265,7 @@ def build(setting: Setting) -> AutoSpace:
     Raises:
         ConfigError: for another space, or a kind of cost without its table.
         LutMiss: when the table lacks operators of the space's basis.
-        InfeasibleBudget: when the budget cannot be reached.
+        InfeasibleBudget: when the target cannot be reached.
     """
     config, space = setting.config.search, setting.space
     if not isinstance(space, CellSpace):
@@ -279,9 +278,9 @@ def build(setting: Setting) -> AutoSpace:
         config.merge, config.large_kernel,
     )
     prices = _prices(setting, space)
-    if prices.budget is not None:
+    if prices.target is not None:
         bounds = prices.reachable(config.cost.cap_ratio)
-        check_target(prices.budget, bounds, prices.soft.unit)
+        check_target(prices.target, bounds, prices.soft.unit)
     return AutoSpace(
         space, prices, setting.splits, setting.loop, config,
         setting.config.seed, setting.target,
@@ -311,10 +310,7 @@ def _prices(setting: Setting, space: CellSpace) -> Prices:
                 cell_costs.from_params(space, fused=False),
                 cell_costs.from_params(space), fused,
             )
-    budget = cost.budget
-    if budget is None and cost.kind != "params":
-        budget = setting.target
-    return dataclasses.replace(prices, budget=budget)
-
-
-SEARCHES.register("autospace", build)
+    target = cost.budget
+    if target is None and cost.kind != "params":
+        target = setting.target
+    return dataclasses.replace(prices, target=target)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tfnas.arch import Arch
 from tfnas.errors import ConfigError
-from tfnas.registry import Registry
 from tfnas.results import Found
 from tfnas.results import SearchResult as SearchResult
 
@@ -119,6 +117,3 @@ class Search(abc.ABC):
     def files(self) -> dict[str, Any]:
         """Returns what else to write at the end: JSON by file name."""
         return {}
-
-
-SEARCHES: Registry[Callable[..., Search]] = Registry("search algorithm")

@@ -56,8 +56,8 @@ class CellTraining:
         config: The `search` section of the config.
         seed: Seed of the initial weights.
         steps: Weight steps of the whole search.
-        costs: What the soft limit weighs.
-        budget: What it weighs them against, or `None`.
+        costs: What the gates are weighed by.
+        target: Cost that they are pushed below, or `None`.
 
     Attributes:
         net: The supernet.
@@ -66,10 +66,10 @@ class CellTraining:
     def __init__(
         self, space: CellSpace, splits: tuple[Any, Any], loop: Loop,
         config: Any, seed: int, steps: int, costs: CellCosts,
-        budget: float | None = None,
+        target: float | None = None,
     ):
         self._splits, self._loop, self._config = splits, loop, config
-        self._costs, self._budget = costs, budget
+        self._costs, self._target = costs, target
         c = config
         with loop.strategy.scope():
             self.net = CellSupernet(
@@ -236,8 +236,8 @@ class CellTraining:
         )
 
     def _penalty(self, cost: tf.Tensor) -> tf.Tensor | float:
-        """`factor * max(0, cost / budget - 1)`."""
-        if self._budget is None:
+        """`factor * max(0, cost / target - 1)`."""
+        if self._target is None:
             return 0.0
-        excess = tf.nn.relu(cost / self._budget - 1.0)
+        excess = tf.nn.relu(cost / self._target - 1.0)
         return self._config.cost.factor * excess

@@ -20,7 +20,6 @@ from tfnas.cost.expected import ExpectedCost
 from tfnas.cost.expected import log_penalty
 from tfnas.cost.expected import target_penalty
 from tfnas.cost.lattice import LatticeCosts
-from tfnas.search.base import SEARCHES
 from tfnas.search.derivation import Likelihood
 from tfnas.search.derivation import softmax
 from tfnas.search.op_sampling import sample_ops
@@ -344,6 +343,3 @@ def build(setting: Setting) -> DenseNAS:
         space, costs, setting.splits, setting.loop, config.search,
         config.seed, setting.target,
     )
-
-
-SEARCHES.register("densenas", build)

@@ -14,7 +14,6 @@ import numpy as np
 from tfnas.arch import Arch
 from tfnas.cost.lattice import LatticeCosts
 from tfnas.errors import ConfigError
-from tfnas.search.base import SEARCHES
 from tfnas.search.derivation import Likelihood
 from tfnas.search.derivation import softmax
 from tfnas.search.gate_training import GateTraining
@@ -141,6 +140,3 @@ def build(setting: Setting) -> ProxylessNAS:
         space, costs, setting.splits, setting.loop, setting.config.search,
         setting.config.seed, setting.target,
     )
-
-
-SEARCHES.register("proxyless", build)
