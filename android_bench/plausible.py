@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from android_bench.output import Report
 from android_bench.output import Summary
+from tfnas import tflite_packing
 from tfnas.errors import ArtifactError
 from tfnas.errors import DeviceError
 
@@ -63,10 +64,9 @@ def contents(data: bytes, source: str) -> Contents:
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data))
         graph = model.subgraphs[0]
-        codes = [
-            max(code.builtinCode, code.deprecatedBuiltinCode)
-            for code in model.operatorCodes or []
-        ]
+        codes = list(
+            map(tflite_packing.operator_number, model.operatorCodes or [])
+        )
         operators = graph.operators or []
         read, same = set[int](), dict[int, int]()
         for op in operators:

@@ -58,6 +58,7 @@ BORROWS = {
     "tflite_bench.interpreter": BASE | {"tfnas.tflite_packing"},
     "tflite_bench.cutting": BASE | {"tfnas.tflite_packing"},
     "tflite_bench.convert": BASE | {"tfnas.arch", "tfnas.ops"},
+    "android_bench.plausible": BASE | {"tfnas.tflite_packing"},
     "android_bench": BASE
     | {
         "tflite_bench.device", "tflite_bench.interpreter",

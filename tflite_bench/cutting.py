@@ -250,7 +250,7 @@ class Cutter:
         code = self._model.operatorCodes[operator.opcodeIndex]
         if code.customCode:
             return code.customCode.decode(errors="replace")
-        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        number = tflite_packing.operator_number(code)
         return tflite_packing.OPERATORS.get(number, f"number {number}")
 
     def _first(self, operator: Any) -> str:

@@ -90,7 +90,7 @@ def read(content: bytes, dtype: str) -> list[Operator]:
 
 def _operator(model: Any, op: Any, operand: Any) -> Operator:
     code = model.operatorCodes[op.opcodeIndex]
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    number = tflite_packing.operator_number(code)
     name = tflite_packing.OPERATORS.get(number, str(number))
     if name == "CUSTOM" or op.builtinOptions2 is not None:
         raise ValueError(f"an operator {name} of a form that keys cannot tell")

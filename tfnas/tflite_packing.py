@@ -24,6 +24,17 @@ _ALIGNMENT = 16  # of constants, in bytes
 _ROOM = 1 << 16  # for all that is no constant; the builder takes more itself
 
 
+def operator_number(code: schema.OperatorCode | schema.OperatorCodeT) -> int:
+    """Returns the schema's number of an operator.
+
+    Old files have it in another field than new ones; in the field that a
+    file does not use stands a smaller number.
+    """
+    if isinstance(code, schema.OperatorCode):
+        return max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
 def pack(model: schema.ModelT) -> bytes:
     """Returns the content of a file.
 

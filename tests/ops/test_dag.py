@@ -41,6 +41,9 @@ class Truth:
     def __init__(self, model, dag, act, inner="relu", residual=True):
         self.model, self.dag = model, dag
         self.act, self.inner, self.residual = act, inner, residual
+        self.mask = np.zeros((len(dag.ops),) * 2, bool)
+        for edge in dag.edges:
+            self.mask[edge] = True
 
     def weights(self, name):
         return [np.array(w) for w in self.model.get_layer(f"b_{name}").weights]
@@ -65,7 +68,7 @@ class Truth:
         return self.norm(result, name)
 
     def node(self, node, sources):
-        leaf = self.residual and not self.dag.mask[node].any()
+        leaf = self.residual and not self.mask[node].any()
         act = "linear" if leaf else self.act
         x = np.concatenate(sources, -1)
         if self.dag.ops[node] == "sep":
@@ -82,12 +85,12 @@ class Truth:
         for node in range(1, len(self.dag.ops)):
             sources = [
                 values[i] for i in range(node)
-                if i in values and self.dag.mask[i, node]
+                if i in values and self.mask[i, node]
             ]
             if sources:
                 values[node] = self.node(node, sources)
         y = np.concatenate(
-            [v for i, v in values.items() if not self.dag.mask[i].any()], -1
+            [v for i, v in values.items() if not self.mask[i].any()], -1
         )
         if not self.residual:
             return y

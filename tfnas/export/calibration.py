@@ -89,7 +89,7 @@ def _overwritten(
     found: dict[int, None] = {}
     for op in graph.operators:
         code = model.operatorCodes[op.opcodeIndex]
-        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        number = tflite_packing.operator_number(code)
         if tflite_packing.OPERATORS.get(number) not in _IN_PLACE:
             continue
         for index in map(int, op.inputs):

@@ -33,7 +33,7 @@ class FileGraph:
     def name(self, op: Any) -> str:
         """Returns the name of an operator, such as `"CONV_2D"`."""
         code = self.model.OperatorCodes(op.OpcodeIndex())
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        number = tflite_packing.operator_number(code)
         return tflite_packing.OPERATORS.get(number, "")
 
     def names(self) -> list[str]:

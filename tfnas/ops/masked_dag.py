@@ -13,9 +13,6 @@ import itertools
 import re
 from collections.abc import Collection
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from tfnas.errors import ArtifactError
 
@@ -75,28 +72,6 @@ class MaskedDag:
         return cls(tuple(ops), tuple(edges))
 
     @classmethod
-    def from_mask(cls, ops: Sequence[str], mask: Any) -> MaskedDag:
-        """Reads a mask.
-
-        Args:
-            ops: Name of each node's operation.
-            mask: `(nodes, nodes)` of 0 and 1; 1 at `[i, j]` is an edge from
-                node i to node j.
-
-        Raises:
-            ArtifactError: for a mask of another size or with other numbers,
-                one with a cycle, or one whose output cannot be reached.
-        """
-        array, size = np.asarray(mask), len(ops)
-        if array.shape != (size, size) or not np.isin(array, (0, 1)).all():
-            raise ArtifactError(
-                f"a mask of {size} nodes must be {size} x {size} numbers, 0 "
-                f"or 1. Received: shape {array.shape}, {array.tolist()!r:.200}"
-            )
-        edges = tuple((int(i), int(j)) for i, j in np.argwhere(array))
-        return cls(tuple(ops), edges)._with_output()
-
-    @classmethod
     def decode(cls, text: str, known: Collection[str]) -> MaskedDag:
         """Reads what `encode` wrote.
 
@@ -138,14 +113,6 @@ class MaskedDag:
                 f"Received: edges {_join(self.edges)}"
             )
         return self
-
-    @property
-    def mask(self) -> np.ndarray:
-        """`(nodes, nodes)` of 0 and 1; see `from_mask`."""
-        mask = np.zeros((len(self.ops), len(self.ops)), np.int64)
-        for edge in self.edges:
-            mask[edge] = 1
-        return mask
 
     @functools.cached_property
     def reachable(self) -> tuple[int, ...]:

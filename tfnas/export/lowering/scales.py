@@ -83,8 +83,9 @@ class _Subgraph:
         return mended
 
     def _code(self, op: schema.OperatorT) -> int:
-        code = self._model.operatorCodes[op.opcodeIndex]
-        return max(code.builtinCode, code.deprecatedBuiltinCode)
+        return tflite_packing.operator_number(
+            self._model.operatorCodes[op.opcodeIndex]
+        )
 
     def _scale(self, index: int) -> float | None:
         """Returns the one scale of an int8 tensor."""
@@ -169,7 +170,7 @@ class _Subgraph:
     def _quantize_code(self) -> int:
         codes = self._model.operatorCodes
         for number, code in enumerate(codes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == _QUANTIZE:
+            if tflite_packing.operator_number(code) == _QUANTIZE:
                 return number
         made = schema.OperatorCodeT()
         made.builtinCode = made.deprecatedBuiltinCode = _QUANTIZE
