@@ -158,7 +158,7 @@ class SearchResult:
         ]
         target = h.get("target")
         aim = "" if target is None else f", target {target:g} {h.get('unit')}"
-        titles = ("", "network", h.get("unit", "cost"), "score", "params",
+        titles = ("role", "network", h.get("unit", "cost"), "score", "params",
                   "madds")
         left_out = len(known) - len(rows)
         lines = [

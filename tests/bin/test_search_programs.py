@@ -51,14 +51,14 @@ def runs(program, tmp_path_factory):
 
 def test_search_prints_its_result_beside_random_networks(runs):
     folder, done = runs
-    title, *rows, note = done["search"].output.splitlines()
-    assert title.split() == ["network", "role", "ms", "accuracy"]
+    _, title, _, *rows, note = done["search"].output.splitlines()
+    assert title.split()[:4] == ["role", "network", "ms", "score"]
     value = artifacts.read_json(folder / "search" / "result.json")
     found = value["archs"] + value["baseline"]
-    assert [row.split()[0] for row in rows] == [f["id"] for f in found]
-    assert [row.split()[1] for row in rows] == [f["role"] for f in found]
+    assert [row.split()[0] for row in rows] == [f["role"] for f in found]
+    assert [row.split()[1] for row in rows] == [f["id"] for f in found]
     assert note == (
-        "accuracy: shared weights, on the architecture split. "
+        "score: shared weights, on the architecture split. "
         "Result: search/result.json"
     )
 

@@ -70,7 +70,7 @@ def test_a_search_of_another_package_runs_and_is_derived(tmp_path):
         "--target_madds=1e9", "--config.search.tolerance=0.99",
     )
     assert done.returncode == 0, done.stderr
-    assert "accuracy: what the first op is. Result:" in done.stdout
+    assert "score: what the first op is. Result:" in done.stdout
     words = [f"--workdir={tmp_path}", f"--output={tmp_path}/a.json"]
     refused = program("derive", *words)
     assert refused.returncode == 2

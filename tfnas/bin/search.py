@@ -34,18 +34,9 @@ def main(argv: list[str]) -> None:
     from tfnas.search.evaluate import EVALUATORS
 
     result = search.run_search(config, _WORKDIR.value)
-    unit = result.header["unit"]
-    print(f"{'network':14}{'role':10}{unit:>10}{'accuracy':>10}")
-    for found in result.archs + result.baseline:
-        print(
-            f"{found.arch.id:14}{found.role:10}{found.cost:10.4g}"
-            f"{found.score:10.3f}"
-        )
+    result.summary()
     scores = EVALUATORS.get(config.search.get("evaluator", "supernet"))
-    print(
-        f"accuracy: {scores.meaning}. "
-        f"Result: {_WORKDIR.value}/result.json"
-    )
+    print(f"score: {scores.meaning}. Result: {_WORKDIR.value}/result.json")
 
 
 def entry() -> None:
