@@ -258,7 +258,7 @@ def test_damaged_result_names_file_and_field(undisturbed, tmp_path):
     value = artifacts.read_json(undisturbed[0] / "result.json")
     del value["archs"][0]["cost"]
     artifacts.write_json(path, value)
-    with pytest.raises(ArtifactError, match=f"{path}: .*'cost'"):
+    with pytest.raises(ArtifactError, match=f"{path}: .*cost`"):
         SearchResult.load(path)
 
 
