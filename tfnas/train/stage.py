@@ -89,7 +89,9 @@ class Stage:
     ):
         self.workdir, self.work, self.loop = pathlib.Path(workdir), work, loop
         self._inputs = dict(inputs)
-        self._config = config and artifacts.config_digest(config)
+        self._config = None if config is None else (
+            artifacts.config_digest(config)
+        )
         self._log = self.workdir / checkpoint.LOG
         self._records, self._seconds = 0, 0.0
         folder, variables = self.workdir / "checkpoints", work.variables()
