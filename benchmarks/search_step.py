@@ -50,7 +50,7 @@ def make_search(loop):
     """Returns the search at the published settings."""
     from tfnas import config_files
     from tfnas import spaces
-    from tfnas.cost.dense_costs import DenseCosts
+    from tfnas.cost.lattice import LatticeCosts
     from tfnas.search.densenas import DenseNAS
 
     config = config_files.load("densenas_mbv2").search
@@ -61,7 +61,7 @@ def make_search(loop):
     space = spaces.get(_SPACE.value, CLASSES, (size, size, 3))
     split = make_split(_BATCH.value * _STEPS.value)
     return DenseNAS(
-        space, DenseCosts.from_madds(space), (split, split), loop, config, 0
+        space, LatticeCosts.from_madds(space), (split, split), loop, config, 0
     )
 
 

@@ -6,7 +6,7 @@ from configs import autospace_cells
 from configs import proxyless_autospace
 from tests.search.tiny_search import make_split
 from tfnas.cost import cell_costs
-from tfnas.cost.chain_costs import ChainCosts
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.search.autospace import AutoSpace
 from tfnas.search.autospace import Prices
 from tfnas.search.proxyless import ProxylessNAS
@@ -61,8 +61,10 @@ def make_evolution(images=(3 * BATCH, 2 * BATCH), budget=None, **changes):
     config.population.size, config.population.slots = 7, 2
     config.population.tournament, config.random_tolerance = 2, 0.5
     config.update(changes)
-    fused = cell_costs.from_madds(space, fused=True)
-    prices = Prices(cell_costs.from_madds(space), fused, fused, budget)
+    fused = cell_costs.from_madds(space)
+    prices = Prices(
+        cell_costs.from_madds(space, fused=False), fused, fused, budget
+    )
     return AutoSpace(
         space, prices, splits(space, images),
         Loop(distribute.strategy(), progress=False), config, seed=5,
@@ -89,7 +91,7 @@ def make_proxyless(
         config.cost.loss = "none"
     config.update(changes)
     search = ProxylessNAS(
-        space, ChainCosts.from_madds(space), splits(space, images),
+        space, LatticeCosts.from_madds(space), splits(space, images),
         Loop(distribute.strategy(), progress=False), config, seed=5,
         target=target,
     )

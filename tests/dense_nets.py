@@ -9,8 +9,8 @@ import itertools
 
 import numpy as np
 
-from tfnas.cost.dense_costs import DenseCosts
-from tfnas.search.dense_derive import Probabilities
+from tfnas.cost.lattice import LatticeCosts
+from tfnas.search.derivation import Likelihood
 from tfnas.spaces.dense import DenseChoice
 from tfnas.spaces.dense import DenseSpace
 from tfnas.spaces.dense_specs import SPECS
@@ -45,9 +45,94 @@ BOTTLENECK = dataclasses.replace(
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """Costs of a dense space by place, as the enumerations read them.
+
+    Args:
+        input_cost: Of the stem, and beside all operators.
+        heads: `(source, to)` to the costs of the head ops.
+        stacks: Block to its layers' costs.
+        tails: Last block of a path to the cost of the tail.
+        fc: Of a classifier that all paths share.
+    """
+
+    input_cost: float
+    heads: dict
+    stacks: dict
+    tails: dict
+    fc: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Probabilities:
+    """Probabilities by place: of `paths`, `heads` and `stacks`."""
+
+    paths: dict
+    heads: dict
+    stacks: dict
+
+
 def space(spec=MBV2, name="tiny"):
     """Returns the space of a spec."""
     return DenseSpace(name, spec)
+
+
+def tables(space, costs):
+    """Returns costs of a lattice by place."""
+    spec, lattice = space.spec, costs.lattice
+    fc = costs.row("classifier")[0] if "classifier" in lattice else 0.0
+    return Tables(
+        costs.base + costs.row(space.stem_name)[0],
+        {
+            (b, to): costs.row(f"head{b}_{to}")
+            for b, to in links(spec) if to != spec.tail
+        },
+        {
+            b: tuple(costs.row(f"stack{b}_{j}") for j in range(n))
+            for b, n in enumerate(spec.layers)
+        },
+        {b: costs.row(f"tail{b}")[0] for b in spec.incoming(spec.tail)},
+        fc,
+    )
+
+
+def lattice_costs(space, tables):
+    """Returns the costs by place as those of the space's lattice."""
+    rows = {space.stem_name: (tables.input_cost,), "classifier": (tables.fc,)}
+    for (b, to), row in tables.heads.items():
+        rows[f"head{b}_{to}"] = tuple(row)
+    for b, layers_ in tables.stacks.items():
+        for j, row in enumerate(layers_):
+            rows[f"stack{b}_{j}"] = tuple(row)
+    for b, cost in tables.tails.items():
+        shared = "classifier" in space.lattice
+        rows[f"tail{b}"] = (cost if shared else cost + tables.fc,)
+    lattice = space.lattice
+    rows = tuple(rows[link.name] for link in lattice.links)
+    return LatticeCosts(lattice, rows, "ms")
+
+
+def likelihood(space, p):
+    """Returns probabilities by place as those of the space's lattice."""
+    lattice, spec = space.lattice, space.spec
+    options = {
+        lattice.find(f"head{b}_{to}"): row for (b, to), row in p.heads.items()
+    }
+    options |= {
+        lattice.find(f"stack{b}_{j}"): row for (b, j), row in p.stacks.items()
+    }
+    paths = [p.paths[link] for link in links(spec)]
+    return Likelihood.of(lattice, options, paths)
+
+
+def op_tables(lattice):
+    """Returns the numbers of the links of heads, and of stack layers."""
+    searched = [i for i, k in enumerate(lattice.links) if k.searched]
+    return [
+        [i for i in searched if lattice.links[i].weighed is weighed]
+        for weighed in (True, False)
+    ]
 
 
 def links(spec):
@@ -98,7 +183,7 @@ def expected_cost(spec, costs, links_p, heads_p, stacks_p):
 
     Args:
         spec: A `DenseSpec`.
-        costs: `DenseCosts`.
+        costs: `Tables`.
         links_p: Probability of each connection, by `(source, to)`.
         heads_p: Weights of all head ops, by `(source, to)`.
         stacks_p: Weights of all stack ops, by `(block, layer)`.
@@ -126,7 +211,7 @@ def integer_costs(spec, seed, high=60):
             values[ops.index("skip_connect")] = 0
         return tuple(float(v) for v in values)
 
-    return DenseCosts(
+    return Tables(
         float(rng.integers(1, high)),
         {
             link: row(spec.head_ops, False)

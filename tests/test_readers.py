@@ -35,7 +35,7 @@ from tfnas.applications import weights
 from tfnas.arch import Arch
 from tfnas.arch import Block
 from tfnas.cost import positional
-from tfnas.cost.dense_costs import DenseCosts
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.cost.lut import LatencyTable
 from tfnas.cost.lut_fields import Calibration
 from tfnas.cost.lut_fields import MeasuredNet
@@ -184,7 +184,7 @@ READERS = [
     Reader("weights.npz", _weights, weights.read, False),
     Reader("predictor.json", _predictor, AccuracyPredictor.load),
     Reader("list.txt",
-           lambda p: positional.save(DENSE, DenseCosts.from_madds(DENSE), p),
+           lambda p: positional.save(DENSE, LatticeCosts.from_madds(DENSE), p),
            lambda p: positional.load(DENSE, p), False),
     Reader("split.json",
            lambda p: SplitList("d", ("a",), 0.5, 0, ("x",), ("y",)).save(p),

@@ -7,8 +7,9 @@ from tests import chain_nets
 from tests.cost.lut_tables import make_table
 from tfnas import ops
 from tfnas.cost import cell_costs
-from tfnas.cost.chain_costs import ChainCosts
 from tfnas.cost.counting import count
+from tfnas.cost.expected import ExpectedCost
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.cost.lut import Calibration
 from tfnas.cost.lut import LutRow
 from tfnas.errors import LutMiss
@@ -20,39 +21,40 @@ FIT = Calibration(1.1, 0.3, 1.0, "candidates", 5)
 
 def test_multiply_adds_of_candidates_add_up():
     space = chain_nets.candidate_space()
-    costs = ChainCosts.from_madds(space)
+    costs = LatticeCosts.from_madds(space)
     for seed in range(10):
         arch = space.sample(seed)
         expected = count(arch).madds / 1e6
-        assert costs.cost(space.codes(arch)) == pytest.approx(expected)
+        assert costs.cost(space.route(arch)) == pytest.approx(expected)
 
 
 def test_latencies_of_candidates_add_up_to_the_tables():
     space = chain_nets.candidate_space()
     table = make_table(space.lut_keys(), calibration=FIT)
-    costs = ChainCosts.from_table(space, table)
+    costs = LatticeCosts.from_table(space, table)
     for seed in range(10):
         arch = space.sample(seed)
         expected = table.latency_ms(arch)
-        assert costs.cost(space.codes(arch)) == pytest.approx(expected)
+        assert costs.cost(space.route(arch)) == pytest.approx(expected)
     assert costs.unit == "ms"
 
 
 def test_reachable_costs_are_those_of_all_networks():
     space = chain_nets.candidate_space()
-    costs = ChainCosts.from_madds(space)
+    costs = LatticeCosts.from_madds(space)
     every = [
-        costs.cost(codes)
+        costs.cost(tuple(enumerate((0, *codes, 0))))
         for codes in np.ndindex(*[row.sum() for row in space.legal])
     ]
     assert costs.reachable() == pytest.approx((min(every), max(every)))
-    assert costs.table().shape == space.legal.shape
-    assert (costs.table()[~space.legal] == 0).all()
+    (table,) = ExpectedCost(costs, [range(1, len(space.legal) + 1)]).tables
+    assert table.shape == space.legal.shape
+    assert (table[~space.legal] == 0).all()
 
 
 def test_a_table_that_misses_keys_is_refused_with_all_of_them():
     for space, make in (
-        (chain_nets.candidate_space(), ChainCosts.from_table),
+        (chain_nets.candidate_space(), LatticeCosts.from_table),
         (chain_nets.cell_space(), cell_costs.from_table),
     ):
         keys = space.lut_keys()
@@ -126,5 +128,6 @@ def test_latencies_of_all_cells_follow_from_the_basis():
             )
             found = costs.cost(position, cell)
             assert found == pytest.approx(FIT.scale * expected, rel=1e-6)
-    assert costs.fixed == pytest.approx(FIT.bias_ms + 4 * FIT.scale * 0.05)
+    fixed = costs.of([[cell], [cell]]).fixed
+    assert fixed == pytest.approx(FIT.bias_ms + 4 * FIT.scale * 0.05)
     assert costs.unit == "ms"

@@ -8,12 +8,13 @@ import tensorflow as tf
 
 from tests import dense_nets
 from tests.cost.lut_tables import make_table
+from tests.cost.test_lattice import supernet_madds
 from tests.published_nets import NETS
 from tfnas import spaces
 from tfnas.cost import expected
 from tfnas.cost import positional
-from tfnas.cost.dense_costs import DenseCosts
-from tfnas.cost.expected import ChainedCost
+from tfnas.cost.expected import ExpectedCost
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.cost.lut import Calibration
 
 MBV2_TABLE = "lat_list_densenas_mbv2_xp32"
@@ -34,8 +35,12 @@ def call(cost, links_p, heads, stacks):
         return tf.constant(ops, tf.int32), tf.constant(weights, tf.float32)
 
     return cost(
-        tf.constant(links_p, tf.float32), rows(*heads), rows(*stacks)
+        [rows(*heads), rows(*stacks)], tf.constant(links_p, tf.float32)
     )
+
+
+def chained(costs):
+    return ExpectedCost(costs, dense_nets.op_tables(costs.lattice))
 
 
 def uniform(spec):
@@ -90,18 +95,18 @@ def published(space, name, shared_data):
 def test_uniform_cost_of_the_published_tables(name, shared_data):
     space_name, value = UNIFORM[name]
     space = spaces.get(space_name)
-    cost = ChainedCost(published(space, name, shared_data))
+    cost = chained(published(space, name, shared_data))
     ours = float(call(cost, *uniform(space.spec)))
     assert ours == pytest.approx(value, rel=1e-6)
 
 
 def test_uniform_cost_in_multiply_adds():
     space = spaces.get("densenas_mbv2", classes=100)
-    cost = ChainedCost(DenseCosts.from_madds(space))
+    cost = chained(LatticeCosts.from_madds(space))
     ours = float(call(cost, *uniform(space.spec)))
     assert ours == pytest.approx(476.677734, rel=1e-6)
     space = spaces.get("densenas_resnet", classes=100)
-    cost = ChainedCost(DenseCosts.from_madds(space, True, supernet_tail=True))
+    cost = chained(supernet_madds(space))
     ours = float(call(cost, *uniform(space.spec)))
     assert ours == pytest.approx(3289.847783, rel=1e-6)
 
@@ -109,7 +114,7 @@ def test_uniform_cost_in_multiply_adds():
 @pytest.mark.parametrize("net", ONE_HOT_MS)
 def test_one_hot_cost_of_the_published_table(net, shared_data):
     space = spaces.get("densenas_mbv2")
-    cost = ChainedCost(published(space, MBV2_TABLE, shared_data))
+    cost = chained(published(space, MBV2_TABLE, shared_data))
     ours = float(call(cost, *one_hot(space, space.decode(NETS[net].text))))
     assert ours == pytest.approx(ONE_HOT_MS[net], rel=1e-6)
 
@@ -117,7 +122,7 @@ def test_one_hot_cost_of_the_published_table(net, shared_data):
 @pytest.mark.parametrize("net", ONE_HOT_MADDS)
 def test_one_hot_cost_in_multiply_adds(net):
     space = spaces.get("densenas_mbv2", classes=100)
-    cost = ChainedCost(DenseCosts.from_madds(space))
+    cost = chained(LatticeCosts.from_madds(space))
     ours = float(call(cost, *one_hot(space, space.decode(NETS[net].text))))
     assert ours == pytest.approx(ONE_HOT_MADDS[net], rel=1e-6)
 
@@ -128,7 +133,7 @@ def test_one_hot_cost_is_the_latency_of_the_network(name):
     table = make_table(
         space.lut_keys(), calibration=Calibration(1.2, 0.3, 1.0, name, 8)
     )
-    cost = ChainedCost(DenseCosts.from_table(space, table))
+    cost = chained(LatticeCosts.from_table(space, table))
     for seed in range(4):
         arch = space.sample(seed)
         ours = float(call(cost, *one_hot(space, arch)))
@@ -158,7 +163,7 @@ def random_arguments(spec, rng):
 
 
 def mean_of_walks(spec, costs, links_p, heads, stacks):
-    """The enumeration, on the arguments of `ChainedCost`."""
+    """The enumeration, on the arguments of `ExpectedCost`."""
 
     def weights(keys, rows, ops):
         full = {}
@@ -186,9 +191,14 @@ def test_it_is_the_mean_cost_of_a_random_walk(seed):
     spec = dense_nets.MBV2
     costs = dense_nets.integer_costs(spec, seed)
     arguments = random_arguments(spec, np.random.default_rng(seed))
-    ours = float(call(ChainedCost(costs), *arguments))
+    ours = float(call(tiny(costs), *arguments))
     truth = mean_of_walks(spec, costs, *arguments)
     assert ours == pytest.approx(truth, rel=1e-6)
+
+
+def tiny(tables):
+    space = dense_nets.space()
+    return chained(dense_nets.lattice_costs(space, tables))
 
 
 def shifts(spec, heads, stacks):
@@ -213,10 +223,12 @@ def test_its_gradients_are_finite_differences():
     inputs = [tf.constant(x, tf.float32) for x in points]
     with tf.GradientTape() as tape:
         tape.watch(inputs)
-        cost = ChainedCost(costs)(
+        cost = tiny(costs)(
+            [
+                (tf.constant(heads[0]), inputs[1]),
+                (tf.constant(stacks[0]), inputs[2]),
+            ],
             inputs[0],
-            (tf.constant(heads[0]), inputs[1]),
-            (tf.constant(stacks[0]), inputs[2]),
         )
     gradients = [g.numpy() for g in tape.gradient(cost, inputs)]
 

@@ -8,7 +8,6 @@ import pytest
 from tests import dense_nets
 from tfnas.cost.objective import check_target
 from tfnas.cost.objective import pareto_front
-from tfnas.cost.objective import reachable
 from tfnas.errors import InfeasibleBudget
 
 
@@ -19,7 +18,8 @@ def test_the_range_is_that_of_all_networks(name, seed):
     costs = dense_nets.integer_costs(spec, seed)
     p = dense_nets.probabilities(spec, seed)
     values = [c for _, _, c in dense_nets.assignments(spec, costs, p)]
-    assert reachable(costs) == (min(values), max(values))
+    lattice = dense_nets.lattice_costs(dense_nets.space(spec), costs)
+    assert lattice.reachable() == (min(values), max(values))
 
 
 def test_a_target_outside_the_range_is_refused_with_the_range():

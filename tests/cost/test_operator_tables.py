@@ -6,12 +6,11 @@ import pytest
 from tests import chain_nets
 from tests.cost.lut_tables import HEADER
 from tests.cost.lut_tables import make_table
-from tests.cost.test_dense_costs import path_cost
+from tests.cost.test_lattice import path_cost
 from tfnas import ops
 from tfnas import spaces
 from tfnas.cost import cell_costs
-from tfnas.cost.chain_costs import ChainCosts
-from tfnas.cost.dense_costs import DenseCosts
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.cost.lut import Calibration
 from tfnas.errors import LutMiss
 from tfnas.lowering import networks
@@ -82,7 +81,7 @@ def test_networks_that_fuse_their_blocks_are_sums_of_operators(lowering):
 def test_costs_of_a_dense_space_are_linear_in_the_choices():
     space = spaces.get("densenas_mbv2@32")
     table = operator_table(space)
-    costs = DenseCosts.from_table(space, table)
+    costs = LatticeCosts.from_table(space, table)
     for seed in range(3):
         arch = space.sample(seed)
         assert path_cost(space, costs, arch) == pytest.approx(
@@ -93,10 +92,10 @@ def test_costs_of_a_dense_space_are_linear_in_the_choices():
 def test_costs_of_a_chain_are_linear_in_the_choices():
     space = chain_nets.candidate_space()
     table = operator_table(space)
-    costs = ChainCosts.from_table(space, table)
+    costs = LatticeCosts.from_table(space, table)
     for seed in range(5):
         arch = space.sample(seed)
-        assert costs.cost(space.codes(arch)) == pytest.approx(
+        assert costs.cost(space.route(arch)) == pytest.approx(
             table.latency_ms(arch)
         )
 

@@ -20,7 +20,8 @@ class Published:
     """
 
     def __init__(self, search):
-        self.spec, self.costs = search.space.spec, search.costs
+        self.spec = search.space.spec
+        self.costs = dense_nets.tables(search.space, search.costs)
         self.config, self.target = search.config, search.target
         tables = search.net.arch.as_list()
         self.w = [v.numpy().astype(np.float64) for v in tables]

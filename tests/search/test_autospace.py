@@ -230,7 +230,7 @@ def test_a_kind_of_cost_without_its_table_is_refused(kind):
 
 def test_a_budget_below_the_barest_network_is_refused():
     space = chain_nets.cell_space()
-    barest = cell_costs.from_madds(space, fused=True).total(
+    barest = cell_costs.from_madds(space).total(
         [autospace._BAREST] * 2
     )
     with pytest.raises(InfeasibleBudget, match=f"{barest:.4g}.."):

@@ -3,19 +3,17 @@
 import pytest
 
 from tests import dense_nets
-from tfnas.cost.dense_costs import DenseCosts
-from tfnas.cost.objective import reachable
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.errors import InfeasibleBudget
 from tfnas.search import baselines
 from tfnas.search.baselines import random_at_cost
-from tfnas.search.dense_derive import choice_cost
 
 SPACE = dense_nets.space()
-COSTS = DenseCosts.from_madds(SPACE)
+COSTS = LatticeCosts.from_madds(SPACE)
 
 
 def cost(arch):
-    return choice_cost(SPACE, COSTS, arch)
+    return COSTS.cost(SPACE.route(arch))
 
 
 def at(low, high, number, seed=0, **options):
@@ -50,7 +48,7 @@ def test_while_draws_suffice_they_are_plain_draws():
 
 @pytest.mark.parametrize("end", [0, 1])
 def test_rare_costs_are_reached_by_changing_draws(end):
-    value = reachable(COSTS)[end]
+    value = COSTS.reachable()[end]
     low, high = 0.95 * value, 1.05 * value
     drawn = [cost(SPACE.sample(i)) for i in range(50)]
     assert not [c for c in drawn if low <= c <= high]
@@ -59,7 +57,7 @@ def test_rare_costs_are_reached_by_changing_draws(end):
 
 
 def test_a_range_with_few_networks_gives_few():
-    least = reachable(COSTS)[0]
+    least = COSTS.reachable()[0]
     archs = at(least, least, 5, max_draws=10)
     assert [cost(arch) for arch in archs] == [least]
 

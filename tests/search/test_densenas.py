@@ -15,8 +15,7 @@ from tests.search.tiny_search import make_search
 from tfnas import derive
 from tfnas import spaces
 from tfnas.cost.counting import count
-from tfnas.cost.dense_costs import DenseCosts
-from tfnas.cost.objective import reachable
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
 from tfnas.errors import LutMiss
@@ -106,7 +105,7 @@ def shared():
 
 
 def set_heads(search, row):
-    heads = search.net.arch.heads
+    heads = search.net.arch.ops[0]
     old = heads.numpy()
     heads.assign(np.tile(np.float32(row), (len(old), 1)))
     return lambda: heads.assign(old)
@@ -117,9 +116,9 @@ def test_weight_steps_draw_uniformly_and_later_by_alpha(shared):
     phase = shared.phases["weights"]
     first = shared.loop.num_steps(phase) * shared.config.arch_update_epoch
     assert first == 3
-    early = [draw_of(phase, s).heads.numpy() for s in range(first)]
-    late = draw_of(phase, first).heads.numpy()
-    pairs = draw_of(shared.phases["arch"], 0).heads.numpy()
+    early = [draw_of(phase, s)[0].numpy() for s in range(first)]
+    late = draw_of(phase, first)[0].numpy()
+    pairs = draw_of(shared.phases["arch"], 0)[0].numpy()
     undo()
     assert {d.shape[1] for d in early} == {1}
     assert len(np.unique(early)) == 3
@@ -131,15 +130,15 @@ def test_weight_steps_draw_uniformly_and_later_by_alpha(shared):
 def test_validation_uses_all_ops(shared):
     draw = draw_of(shared.phases["valid"])
     spec = shared.space.spec
-    assert draw.heads.shape[1] == len(spec.head_ops)
-    assert draw.stacks.shape[1] == len(spec.stack_ops)
+    assert draw[0].shape[1] == len(spec.head_ops)
+    assert draw[1].shape[1] == len(spec.stack_ops)
 
 
 def test_the_uniform_policy_never_asks_alpha():
     search = make_search(sample_policy="uniform")
     set_heads(search, [0, 90, 0])
     drawn = [
-        draw_of(search.phases["weights"], step).heads.numpy()
+        draw_of(search.phases["weights"], step)[0].numpy()
         for step in range(5, 10)
     ]
     assert len(np.unique(drawn)) == 3
@@ -245,12 +244,12 @@ def test_the_results_are_the_epochs_of_the_best_validation(shared):
     ]
     for number in (1, 2, 3, 9):
         shared.config.top_archs = number
-        shared._history = records
-        best = [r["epoch"] for r in shared._best_epochs()]
+        shared.history = records
+        best = [r["epoch"] for r in shared.finalists()]
         assert best == [2, 3, 0][:number]
-    shared._history = [record(e, e, None) for e in range(3)]
-    assert [r["epoch"] for r in shared._best_epochs()] == [2, 1, 0]
-    shared._history, shared.config.top_archs = [], 1
+    shared.history = [record(e, e, None) for e in range(3)]
+    assert [r["epoch"] for r in shared.finalists()] == [2, 1, 0]
+    shared.history, shared.config.top_archs = [], 1
 
 
 def test_variables_of_a_checkpoint_are_all_there_are(shared):
@@ -280,7 +279,7 @@ def no_supernet(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a supernet was built")
 
-    monkeypatch.setattr(densenas, "DenseSupernet", refuse)
+    monkeypatch.setattr(densenas, "LatticeSupernet", refuse)
 
 
 def test_a_table_that_misses_keys_is_refused_first(no_supernet):
@@ -297,7 +296,7 @@ def test_a_table_that_misses_keys_is_refused_first(no_supernet):
 def test_an_unreachable_latency_is_refused_first(share, no_supernet):
     space = dense_nets.space()
     table = make_table(space.lut_keys())
-    low, high = reachable(DenseCosts.from_table(space, table))
+    low, high = LatticeCosts.from_table(space, table).reachable()
     target = share * (low if share < 1 else high)
     with pytest.raises(InfeasibleBudget) as caught:
         densenas.build(a_setting(full_config(target_ms=target), table))
@@ -319,7 +318,7 @@ def test_an_unreachable_number_of_multiply_adds_is_refused(no_supernet):
 def test_a_space_of_another_kind_is_refused(no_supernet):
     setting = Setting(full_config(space="mobilenetv3@32"), None, None)
     vars(setting)["space"] = spaces.get("mobilenetv3@32")
-    with pytest.raises(ConfigError, match="searches dense spaces"):
+    with pytest.raises(ConfigError, match="spaces with a lattice"):
         densenas.build(setting)
 
 

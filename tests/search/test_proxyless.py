@@ -8,7 +8,7 @@ from configs import proxyless_autospace
 from tests import chain_nets
 from tests.cost.lut_tables import make_table
 from tests.search import resuming
-from tfnas.cost.chain_costs import ChainCosts
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.cost.counting import count
 from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
@@ -355,7 +355,7 @@ def test_a_table_that_misses_keys_is_refused_first(no_supernet):
 @pytest.mark.parametrize("share", [0.9, 1.1])
 def test_a_target_out_of_reach_is_refused_first(share, no_supernet):
     space = chain_nets.candidate_space()
-    low, high = ChainCosts.from_madds(space).reachable()
+    low, high = LatticeCosts.from_madds(space).reachable()
     target = share * 1e6 * (low if share < 1 else high)
     with pytest.raises(InfeasibleBudget, match=f"{low:.4g}..{high:.4g} M"):
         proxyless.build(setting(target_madds=target))

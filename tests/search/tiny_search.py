@@ -4,7 +4,7 @@ import numpy as np
 
 from configs import densenas_mbv2
 from tests import dense_nets
-from tfnas.cost.dense_costs import DenseCosts
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.data import Split
 from tfnas.data.images import Pixels
 from tfnas.search.densenas import DenseNAS
@@ -48,7 +48,7 @@ def make_search(target=None, images=(BATCH, BATCH), **changes):
     splits = tuple(make_split(n, space, i) for i, n in enumerate(images))
     loop = Loop(distribute.strategy(), progress=False)
     search = DenseNAS(
-        space, DenseCosts.from_madds(space), splits, loop,
+        space, LatticeCosts.from_madds(space), splits, loop,
         make_config(**changes), seed=5, target=target,
     )
     rng = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from tests import tiny_runs
 from tests.train import toy
 from tests.train import worker
 from tfnas import artifacts
-from tfnas.cost.dense_costs import DenseCosts
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.data import Split
 from tfnas.data.images import Pixels
 from tfnas.errors import ConfigError
@@ -108,7 +108,7 @@ def make_search(strategy, bn_groups, seed):
     loop = Loop(distribute.strategy(strategy), seed, progress=False)
     # Of 14 examples in batches of 4, a last batch of 2 is left out.
     splits = noise(14, seed), noise(8, seed + 100)
-    costs = DenseCosts.from_madds(space)
+    costs = LatticeCosts.from_madds(space)
     return DenseNAS(space, costs, splits, loop, config.search, seed, 0.3)
 
 

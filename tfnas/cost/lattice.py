@@ -82,20 +82,19 @@ class LatticeCosts:
 
     def cost(self, route: Route) -> float:
         """Returns the cost of the network of a route."""
-        return self.base + sum(self.rows[i][k] for i, k in route)
+        return sum((self.rows[i][k] for i, k in route), start=self.base)
 
     def reachable(self) -> tuple[float, float]:
         """Returns the least and the greatest cost of any network."""
         lattice, bounds = self.lattice, []
         for best in (min, max):
-            ahead: dict[Any, float] = {}
-            for node in reversed(lattice.nodes):
-                onward = [
-                    best(self.rows[i]) + ahead[lattice.links[i].to]
-                    for i in lattice.outgoing[node]
-                ]
-                ahead[node] = best(onward, default=0.0)
-            bounds.append(ahead[lattice.nodes[0]] + self.base)
+            so_far: dict[Any, float] = {lattice.nodes[0]: self.base}
+            for node in lattice.nodes[1:]:
+                so_far[node] = best(
+                    so_far[lattice.links[i].source] + best(self.rows[i])
+                    for i in lattice.incoming[node]
+                )
+            bounds.append(so_far[lattice.nodes[-1]])
         return bounds[0], bounds[1]
 
     def with_skips_priced(self) -> LatticeCosts:

@@ -55,8 +55,8 @@ class ArchParameters:
     """Architecture parameters, as variables or as their values.
 
     Args:
-        ops: Op parameters of the searched links: `(links, options)` for each
-            number of options that there is.
+        ops: Op parameters of the searched links: `(links, options)` for the
+            weighed ones and the others, by their number of options.
         paths: `(nodes, most links out)` path parameters of the nodes with
             weighed links; entries past a node's last link are 0 and unused.
     """
@@ -102,11 +102,12 @@ class LatticeSupernet:
     ):
         self.space, self.temperature, self._seed = space, temperature, seed
         self.lattice = lattice = Lattice(tuple(space.supernet_links()))
-        sizes: dict[int, list[int]] = {}
+        tables: dict[tuple[bool, int], list[int]] = {}
         for i, link in enumerate(lattice.links):
             if link.searched:
-                sizes.setdefault(len(link.options), []).append(i)
-        self.tables = list(sizes.values())
+                kind = (link.weighed, len(link.options))
+                tables.setdefault(kind, []).append(i)
+        self.tables = list(tables.values())
         self.meets = [
             i for node in lattice.nodes for i in lattice.incoming[node]
             if lattice.links[i].weighed and not lattice.links[i].searched
@@ -277,6 +278,17 @@ class LatticeSupernet:
         op_weights: Sequence[tf.Tensor], paths: PathWeights,
         train: bool = False, sparse: bool = False,
     ) -> tf.Tensor:
+        """Returns the logits, `(batch, classes)`; see `outputs`."""
+        found = self.outputs(
+            images, draw, weights, op_weights, paths, train, sparse
+        )
+        return found[self.lattice.nodes[-1]]
+
+    def outputs(
+        self, images: tf.Tensor, draw: Draw, weights: Sequence[tf.Tensor],
+        op_weights: Sequence[tf.Tensor], paths: PathWeights,
+        train: bool = False, sparse: bool = False,
+    ) -> dict[Any, tf.Tensor]:
         """Runs the relaxed network (section 4).
 
         Args:
@@ -289,10 +301,10 @@ class LatticeSupernet:
             sparse: Skip links of weight 0, for single paths.
 
         Returns:
-            Logits `(batch, classes)`.
+            The output of each node of the lattice.
         """
         forward = _Forward(self, draw, weights, op_weights, train, sparse)
-        return forward.run(images, paths)[self.lattice.nodes[-1]]
+        return forward.run(images, paths)
 
     def one_hot(self, route: Route) -> tuple[Draw, PathWeights]:
         """Returns the draw and the path weights of a single network."""
@@ -326,7 +338,7 @@ class _Forward:
         self.fc = rest
 
     def run(self, images, paths):
-        """Outputs of all nodes; the last one's are the logits."""
+        """Outputs of all nodes."""
         lattice = self.net.lattice
         weights = dict(
             zip(lattice.weighed, tf.unstack(paths.links), strict=True)

@@ -1,4 +1,4 @@
-"""The dense supernet holds the networks of its space, with their numbers."""
+"""The supernet of a lattice holds the networks of its space, with their numbers."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from tests import dense_nets
 from tests.published_nets import NETS
 from tfnas import derive
 from tfnas import spaces
-from tfnas.supernets.dense import DenseSupernet
+from tfnas.supernets.lattice import LatticeSupernet
 
 
 def images(space, batch=32):
@@ -22,9 +22,9 @@ def images(space, batch=32):
     return rng.normal(size=(batch, *space.input_shape)).astype("float32")
 
 
-def single(net, choice, x, run=None, **options):
+def single(net, arch, x, run=None, **options):
     """Runs the supernet with one network switched on."""
-    draw, paths = net.one_hot(choice)
+    draw, paths = net.one_hot(net.space.route(arch))
     weights = [s.read() for s in net.select(draw)]
     ones = tuple(tf.ones(rows.shape) for rows in draw)
     return (run or net)(x, draw, weights, ones, paths, **options)
@@ -33,7 +33,7 @@ def single(net, choice, x, run=None, **options):
 def derived(net, arch):
     """Returns the Keras network with copied weights."""
     model = tfnas.build_model(arch)
-    weights = net.weights_for(net.space.to_choice(arch))
+    weights = net.weights_for(net.space.route(arch))
     derive.load_weights(model, arch, weights)
     return model
 
@@ -48,7 +48,7 @@ def assert_close(ours, theirs, rel=1e-5):
 def parameters(net):
     """Numbers of weights and of architecture parameters."""
     arch = net.path_mask.sum() + sum(
-        math.prod(table.shape) for table in (net.arch.heads, net.arch.stacks)
+        math.prod(table.shape) for table in net.arch.ops
     )
     return sum(math.prod(v.shape) for v in net.variables), int(arch)
 
@@ -71,7 +71,7 @@ def test_the_published_numbers_of_parameters(name, total, arch, monkeypatch):
         "tfnas.supernets.primitives.first_value",
         lambda variable, *_: variable,
     )
-    counts = parameters(DenseSupernet(spaces.get(name, classes=100)))
+    counts = parameters(LatticeSupernet(spaces.get(name, classes=100)))
     assert counts == (total - arch, arch)
 
 
@@ -81,13 +81,12 @@ def test_one_path_is_the_derived_network(name):
     if name != "tiny":
         shape = (36, 44, 3) if name == "odd sizes" else None
         space = spaces.get("densenas_mbv2@32", input_shape=shape)
-    net, x = DenseSupernet(space, seed=1), images(space)
+    net, x = LatticeSupernet(space, seed=1), images(space)
     for seed in range(2):
         arch = space.sample(seed)
-        choice = space.to_choice(arch)
-        logits = single(net, choice, x)
+        logits = single(net, arch, x)
         assert_close(logits, derived(net, arch)(x, training=True))
-        sparse = single(net, choice, x, sparse=True)
+        sparse = single(net, arch, x, sparse=True)
         assert_close(sparse, logits, 1e-6)
 
 
@@ -95,7 +94,7 @@ def test_one_path_is_the_derived_network(name):
 @pytest.mark.parametrize("net", ["A", "B", "C"])
 def test_published_networks_are_paths_of_the_full_supernet(net, full):
     x, arch = images(full.space), full.space.decode(NETS[net].text)
-    logits = single(full, full.space.to_choice(arch), x, sparse=True)
+    logits = single(full, arch, x, sparse=True)
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("float64")
@@ -109,7 +108,7 @@ def test_published_networks_are_paths_of_the_full_supernet(net, full):
 @pytest.fixture(scope="module")
 def full():
     shape = (64, 64, 3)
-    return DenseSupernet(spaces.get("densenas_mbv2", 100, shape), seed=0)
+    return LatticeSupernet(spaces.get("densenas_mbv2", 100, shape), seed=0)
 
 
 @pytest.mark.parametrize("name", ["densenas_resnet@32", "BOTTLENECK"])
@@ -120,7 +119,7 @@ def test_one_path_of_a_resnet_is_the_derived_trunk(name):
         space = dense_nets.space(dense_nets.BOTTLENECK)
     else:
         space = spaces.get(name)
-    net, x = DenseSupernet(space, seed=1), images(space)
+    net, x = LatticeSupernet(space, seed=1), images(space)
     for seed in range(2):
         arch = space.sample(seed)
         choice = space.to_choice(arch)
@@ -129,27 +128,27 @@ def test_one_path_of_a_resnet_is_the_derived_trunk(name):
         stem = dataclasses.replace(stem, attrs=attrs)
         aligned = dataclasses.replace(arch, blocks=(stem, *blocks))
         model = tfnas.build_model(aligned)
-        derive.load_weights(model, aligned, net.weights_for(choice))
+        derive.load_weights(model, aligned, net.weights_for(space.route(arch)))
         last = f"{derive.layer_prefix(len(blocks) - 1, blocks[-2].op)}_out"
         trunk = keras.Model(model.input, model.get_layer(last).output)
-        outputs = single(net, choice, x, net.block_outputs)
+        outputs = single(net, arch, x, net.outputs)
         theirs = np.array(trunk(x, training=True))
-        assert_close(outputs[choice.path[-1]], theirs)
+        last = choice.path[-1]
+        assert_close(outputs[last, space.spec.layers[last]], theirs)
 
 
 def test_gradients_of_one_path_are_those_of_the_derived_network():
     space = dense_nets.space()
-    net, x = DenseSupernet(space, seed=1), images(space)
+    net, x = LatticeSupernet(space, seed=1), images(space)
     labels = np.arange(len(x)) % space.classes
     arch = space.sample(3)
-    choice = space.to_choice(arch)
 
     def loss(logits):
         return tf.reduce_mean(
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         )
 
-    draw, paths = net.one_hot(choice)
+    draw, paths = net.one_hot(space.route(arch))
     weights = [s.read() for s in net.select(draw)]
     ones = tuple(tf.ones(rows.shape) for rows in draw)
     with tf.GradientTape() as tape:
@@ -176,8 +175,8 @@ def test_gradients_of_one_path_are_those_of_the_derived_network():
 
 def test_without_training_no_gradient_reaches_the_weights():
     space = dense_nets.space()
-    net, x = DenseSupernet(space), images(space, 4)
-    draw, paths = net.one_hot(space.to_choice(space.sample(0)))
+    net, x = LatticeSupernet(space), images(space, 4)
+    draw, paths = net.one_hot(space.route(space.sample(0)))
     weights = [s.read() for s in net.select(draw)]
     ones = tuple(tf.ones(rows.shape) for rows in draw)
     with tf.GradientTape() as tape:
@@ -190,8 +189,8 @@ def test_without_training_no_gradient_reaches_the_weights():
 
 def test_only_sampled_ops_are_computed():
     space = dense_nets.space()
-    net, x = DenseSupernet(space), images(space, 4)
-    draw, _ = net.one_hot(space.to_choice(space.sample(0)))
+    net, x = LatticeSupernet(space), images(space, 4)
+    draw, _ = net.one_hot(space.route(space.sample(0)))
     chosen = {id(v) for s in net.select(draw) for v in [_read_from(s)]}
     for v in net.variables:
         if id(v) not in chosen:
@@ -202,7 +201,7 @@ def test_only_sampled_ops_are_computed():
             x, d, [s.read() for s in net.select(d)],
             net.op_weights(arch, d), net.path_weights(arch.paths),
         )
-        for d in (draw, type(draw)(1 - tf.minimum(draw.heads, 1), draw.stacks))
+        for d in (draw, (1 - tf.minimum(draw[0], 1), draw[1]))
     ]
     assert np.isfinite(outputs[0]).all()
     assert np.isnan(outputs[1]).all()
@@ -215,9 +214,9 @@ def _read_from(selected):
 
 def test_a_draw_selects_one_set_of_weights_for_each_layer():
     space = dense_nets.space()
-    spec, net = space.spec, DenseSupernet(space)
-    draw, _ = net.one_hot(space.to_choice(space.sample(0)))
-    layers = len(net.heads) + sum(spec.layers)
+    spec, net = space.spec, LatticeSupernet(space)
+    draw, _ = net.one_hot(space.route(space.sample(0)))
+    layers = sum(map(len, net.tables))
     # Three kernels each; stem 1, fixed block 2 and its scale and offset.
     count = 3 * layers + 1 + 4 + len(spec.incoming(spec.tail)) + 2
     assert len(net.select(draw)) == count
@@ -239,7 +238,7 @@ def test_a_draw_selects_one_set_of_weights_for_each_layer():
     ],
 )
 def test_scale_and_offset_are_where_the_release_has_them(spec, affine):
-    net = DenseSupernet(dense_nets.space(spec))
+    net = LatticeSupernet(dense_nets.space(spec))
     found: dict[str, set[str]] = {}
     for v in net.variables:
         if v.shape.rank != 1 or v is net.fc[1]:
@@ -252,7 +251,7 @@ def test_scale_and_offset_are_where_the_release_has_them(spec, affine):
 
 def test_initial_weights_have_the_published_spread():
     space = spaces.get("densenas_mbv2@32")
-    net = DenseSupernet(space, seed=0)
+    net = LatticeSupernet(space, seed=0)
     for v in net.variables:
         if v.shape.rank != 4 or math.prod(v.shape) < 2000:
             continue
@@ -272,7 +271,7 @@ def test_initial_weights_have_the_published_spread():
 
 
 def test_the_resnet_form_has_a_uniform_bias():
-    net = DenseSupernet(dense_nets.space(dense_nets.RESNET))
+    net = LatticeSupernet(dense_nets.space(dense_nets.RESNET))
     limit = 1 / math.sqrt(net.space.spec.last_dim)
     bias = net.fc[1].numpy()
     assert (bias != 0).all()
@@ -281,7 +280,7 @@ def test_the_resnet_form_has_a_uniform_bias():
 
 def test_the_seed_decides_the_weights():
     space = dense_nets.space()
-    one, same, other = (DenseSupernet(space, seed) for seed in (1, 1, 2))
+    one, same, other = (LatticeSupernet(space, seed) for seed in (1, 1, 2))
     for a, b, c in zip(
         one.variables + one.arch.as_list(),
         same.variables + same.arch.as_list(),

@@ -5,15 +5,18 @@ import math
 import numpy as np
 import pytest
 
+from tests import dense_nets
 from tests.cost.lut_tables import make_table
 from tfnas import spaces
 from tfnas.cost import positional
 from tfnas.cost.counting import count
-from tfnas.cost.dense_costs import DenseCosts
+from tfnas.cost.lattice import LatticeCosts
+from tfnas.cost.lattice import block_madds
 from tfnas.cost.lut import Calibration
 from tfnas.errors import ArtifactError
 from tfnas.errors import LutMiss
 from tfnas.spaces.dense_specs import SPECS
+from tfnas.spaces.lattice import Lattice
 
 # Obtained by running the authors' program (uniform alphas and betas).
 UNIFORM = {
@@ -44,7 +47,7 @@ def resnet():
 
 def uniform_chained_cost(space, costs):
     """The recurrence of the paper with all probabilities equal."""
-    spec = space.spec
+    spec, costs = space.spec, dense_nets.tables(space, costs)
     rest = {spec.tail: 0.0}
     for b in reversed(range(spec.tail)):
         own = sum(np.mean(layer) for layer in costs.stacks[b])
@@ -65,6 +68,7 @@ def uniform_chained_cost(space, costs):
 def path_cost(space, costs, arch, skips=True):
     """The sum along the one path of a network, skips filled in."""
     choice, spec = space.to_choice(arch), space.spec
+    costs = dense_nets.tables(space, costs)
     total, source = costs.input_cost + costs.fc, 0
     for to, head, stack in zip(
         choice.path, choice.heads, choice.stacks, strict=True
@@ -76,6 +80,13 @@ def path_cost(space, costs, arch, skips=True):
             total += layer[spec.stack_ops.index(name)]
         source = to
     return total + costs.tails[source]
+
+
+def supernet_madds(space):
+    """Costs of the published supernet, whose ResNet tail networks lack."""
+    lattice = Lattice(tuple(space.supernet_links()))
+    costs = LatticeCosts.of(lattice, block_madds, "madds_m")
+    return costs.with_skips_priced()
 
 
 @pytest.mark.parametrize("name", sorted(UNIFORM))
@@ -97,43 +108,30 @@ def test_path_cost_of_the_published_table(mbv2, shared_data):
 
 
 def test_chained_madds_equal_the_reference(mbv2, resnet):
-    costs = DenseCosts.from_madds(mbv2)
+    costs = LatticeCosts.from_madds(mbv2)
     chained = uniform_chained_cost(mbv2, costs)
     assert chained == pytest.approx(476.677734, abs=1e-6)
-    costs = DenseCosts.from_madds(resnet, skip_reg=True, supernet_tail=True)
+    costs = supernet_madds(resnet)
     chained = uniform_chained_cost(resnet, costs)
     assert chained == pytest.approx(3289.847783, abs=1e-6)
 
 
 def test_madds_of_all_candidates_equal_the_reference(mbv2, resnet):
     def total(costs):
-        return math.fsum(
-            [
-                costs.input_cost,
-                *(c for row in costs.heads.values() for c in row),
-                *(
-                    c
-                    for rows in costs.stacks.values()
-                    for row in rows
-                    for c in row
-                ),
-                *costs.tails.values(),
-                costs.fc,
-            ]
-        )
+        return math.fsum(c for row in costs.rows for c in row)
 
     # The reference's sum leaves out the fixed block after the stem.
     fixed = (9 * 16 + 16 * 16) * 112 * 112 / 1e6
-    candidates = total(DenseCosts.from_madds(mbv2)) - fixed
+    candidates = total(LatticeCosts.from_madds(mbv2)) - fixed
     assert candidates == pytest.approx(9305.618272, abs=1e-6)
-    costs = DenseCosts.from_madds(resnet, skip_reg=True, supernet_tail=True)
+    costs = supernet_madds(resnet)
     assert total(costs) == pytest.approx(22067.606528, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_path_sum_of_madds_equals_the_count(name):
     space = spaces.get(name)
-    costs = DenseCosts.from_madds(space)
+    costs = LatticeCosts.from_madds(space)
     for seed in range(3):
         arch = space.sample(seed)
         expected = count(arch).madds / 1e6
@@ -146,7 +144,7 @@ def test_path_sum_of_latencies_equals_the_calibrated_table(name):
     table = make_table(
         space.lut_keys(), calibration=Calibration(1.2, 0.3, 1.0, name, 8)
     )
-    costs = DenseCosts.from_table(space, table)
+    costs = LatticeCosts.from_table(space, table)
     for seed in range(3):
         arch = space.sample(seed)
         expected = table.latency_ms(arch)
@@ -156,8 +154,9 @@ def test_path_sum_of_latencies_equals_the_calibrated_table(name):
 def test_skip_reg_prices_a_skip_at_a_tenth_of_the_first_op():
     space = spaces.get("densenas_mbv2@32")
     table = make_table(space.lut_keys())
-    free = DenseCosts.from_table(space, table).stacks[1][0]
-    priced = DenseCosts.from_table(space, table, skip_reg=True).stacks[1][0]
+    costs = LatticeCosts.from_table(space, table)
+    free = costs.row("stack1_0")
+    priced = costs.with_skips_priced().row("stack1_0")
     assert free[-1] == 0
     assert priced[:-1] == free[:-1]
     assert priced[-1] == pytest.approx(free[0] / 10)
@@ -167,15 +166,16 @@ def test_a_table_that_misses_rows_is_refused_with_all_keys():
     space = spaces.get("densenas_resnet@32")
     keys = space.lut_keys()
     with pytest.raises(LutMiss) as caught:
-        DenseCosts.from_table(space, make_table(keys[3:]))
+        LatticeCosts.from_table(space, make_table(keys[3:]))
     assert caught.value.keys == tuple(keys[:3])
 
 
 def test_positional_form_is_the_same_both_ways(tmp_path):
     space = spaces.get("densenas_mbv2@32")
-    costs = DenseCosts.from_madds(space)
+    costs = LatticeCosts.from_madds(space)
     positional.save(space, costs, tmp_path / "costs")
-    assert positional.load(space, tmp_path / "costs") == costs
+    again = positional.load(space, tmp_path / "costs")
+    assert again.rows == costs.rows
 
 
 @pytest.mark.parametrize(
@@ -192,12 +192,12 @@ def test_positional_form_is_the_same_both_ways(tmp_path):
 )
 def test_a_damaged_positional_table_is_refused(change, place):
     space = spaces.get("densenas_mbv2@32")
-    text = positional.dump(space, DenseCosts.from_madds(space))
+    text = positional.dump(space, LatticeCosts.from_madds(space))
     with pytest.raises(ArtifactError, match=f"^costs.txt: .*{place}"):
         positional.parse(space, change(text), "costs.txt")
 
 
 def test_a_positional_table_of_another_space_is_refused(mbv2):
-    text = positional.dump(mbv2, DenseCosts.from_madds(mbv2))
+    text = positional.dump(mbv2, LatticeCosts.from_madds(mbv2))
     with pytest.raises(ArtifactError, match="blocks: .* '16 items'"):
         positional.parse(spaces.get("densenas_mbv2@32"), text)
