@@ -12,6 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -243,20 +244,25 @@ class LatticeSpace(Space):
 
     def sample(self, seed: int) -> Arch:
         """Draws a network: at each node a link, on each link an option."""
-        return self.from_route(self._walk((), np.random.default_rng(seed)))
+        rng = np.random.default_rng(seed)
+        return self.from_route(self._walk(self.lattice.nodes[0], {}, rng))
 
-    def _walk(self, route: Route, rng: np.random.Generator) -> Route:
-        """Goes on at random to the last node."""
+    def _walk(
+        self, node: Any, known: Mapping[Any, Route], rng: np.random.Generator
+    ) -> Route:
+        """Goes on at random, to the last node or one with a known rest."""
         lattice = self.lattice
-        node = lattice.links[route[-1][0]].to if route else lattice.nodes[0]
+        route: Route = ()
         while lattice.outgoing[node]:
+            if node in known:
+                return route + known[node]
             i = int(rng.choice(lattice.outgoing[node]))
             k = int(rng.integers(len(lattice.links[i].options)))
             route, node = (*route, (i, k)), lattice.links[i].to
         return route
 
     def random_neighbor(self, arch: Arch, seed: int) -> Arch:
-        """Draws one choice anew; where it leads elsewhere, also the rest."""
+        """Draws one choice anew; a detour comes back as soon as it can."""
         rng, route = np.random.default_rng(seed), self.route(arch)
         links, outgoing = self.lattice.links, self.lattice.outgoing
         moves = [
@@ -267,10 +273,11 @@ class LatticeSpace(Space):
             if (i, k) != step
         ]
         at, new = moves[int(rng.integers(len(moves)))]
-        changed = (*route[:at], new)
-        if links[new[0]].to == links[route[at][0]].to:
-            return self.from_route((*changed, *route[at + 1 :]))
-        return self.from_route(self._walk(changed, rng))
+        known = {
+            links[i].source: route[n:] for n, (i, _) in enumerate(route)
+        }
+        rest = self._walk(links[new[0]].to, known, rng)
+        return self.from_route((*route[:at], new, *rest))
 
     def encode(self, arch: Arch) -> str:
         """Writes the word of each choice of a network, joined by `|`."""
@@ -299,7 +306,7 @@ class LatticeSpace(Space):
         """
         given = text[:_MAX_CHARS].strip().split("|")
         route: Route = ()
-        node = self.lattice.nodes[0]
+        node, place = self.lattice.nodes[0], 1
         while words := self._words(node):
             step = next(iter(words))
             if len(words) > 1:
@@ -309,10 +316,9 @@ class LatticeSpace(Space):
                     raise ArtifactError(
                         f"space `{self.name}`: expected one of "
                         f"{', '.join(words.values())[:400]} as word "
-                        f"{text.count('|') + 1 - len(given)}. "
-                        f"Received: {word[:80]!r}"
+                        f"{place}. Received: {word[:80]!r}"
                     )
-                step = found[0]
+                step, place = found[0], place + 1
             route, node = (*route, step), self.lattice.links[step[0]].to
         if given:
             raise ArtifactError(

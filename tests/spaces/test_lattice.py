@@ -1,0 +1,151 @@
+"""A space that is no more than its links is a whole space."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from tfnas import spaces
+from tfnas.arch import Arch
+from tfnas.arch import Block
+from tfnas.cost.counting import count
+from tfnas.cost.expected import ExpectedCost
+from tfnas.cost.lattice import LatticeCosts
+from tfnas.errors import ArtifactError
+from tfnas.spaces.lattice import LatticeSpace
+from tfnas.spaces.lattice import Link
+
+_CONV = {"act": "relu6", "pad": "sym", "norm": {
+    "eps": 1e-3, "momentum": 0.9, "affine": True}}
+
+
+def conv(width, to, stride=1, k=3):
+    return Block("conv", width, to, stride, 0, {"k": k, **_CONV})
+
+
+def mbconv(width, to, stride=1, k=3, e=2):
+    return Block("mbconv", width, to, stride, 0, {"k": k, "e": e, **_CONV})
+
+
+class Forked(LatticeSpace):
+    """A stem, a fork of one long way and one short, a mixed layer, a tail.
+
+    0 > 1 > 2 > 4 with a fixed block between 2 and 4, 0 > 1 > 4, 4 > 5 > 6.
+    """
+
+    def __init__(self):
+        super().__init__("forked", (8, 8, 3), 5)
+
+    def links(self):
+        kernels = [(mbconv(8, 8, 2, k),) for k in (3, 5)]
+        yield Link.fixed("stem", 0, 1, [conv(3, 8)], (8, 8, 3))
+        yield Link("long", 1, 2, tuple(kernels), (8, 8, 8), weighed=True)
+        yield Link.fixed("extra", 2, 4, [conv(8, 8, k=1)], (4, 4, 8))
+        short = [(mbconv(8, 8, 2, 3, e),) for e in (1, 3, 4)]
+        yield Link("short", 1, 4, tuple(short), (8, 8, 8), weighed=True)
+        row = ((mbconv(8, 8),), (Block("skip", 8, 8),))
+        yield Link("last", 4, 5, row, (4, 4, 8))
+        tail = [conv(8, 16, k=1), Block("classifier", 16, 5)]
+        yield Link.fixed("tail+classifier", 5, 6, tail, (4, 4, 8))
+
+
+SPACE = Forked()
+# By hand: 2 x 2 on the long way, 3 x 2 on the short one.
+NETWORKS = 10
+
+
+def every():
+    """All networks, drawn until no new one comes."""
+    found = {SPACE.sample(seed).id: SPACE.sample(seed) for seed in range(200)}
+    assert len(found) == NETWORKS
+    return list(found.values())
+
+
+def test_every_network_has_its_route_and_its_text():
+    texts = set()
+    for arch in every():
+        assert SPACE.from_route(SPACE.route(arch)).id == arch.id
+        assert SPACE.contains(arch)
+        text = SPACE.encode(arch)
+        assert SPACE.decode(f" {text} ").id == arch.id
+        texts.add(text)
+    assert len(texts) == NETWORKS
+    assert "short.2|1" in texts
+
+
+def test_skips_leave_no_block():
+    lengths = collections.Counter(len(arch.blocks) for arch in every())
+    # Stem, way, tail, classifier; an extra block; the last layer.
+    assert lengths == {4: 3, 5: 3 + 2, 6: 2}
+
+
+@pytest.mark.parametrize(
+    "text, word",
+    [
+        ("", "word 1. Received: ''"), ("long.0", "word 2"),
+        ("long.2|0", "long.0, long.1, short.0"), ("0|0", "word 1"),
+        ("long.0|0|0", "the end after"), ("long.0|x", "0, 1 as word 2"),
+        ("long.0|-1", "word 2"),
+    ],
+)
+def test_a_text_that_names_no_route_is_refused(text, word):
+    with pytest.raises(ArtifactError) as caught:
+        SPACE.decode(text)
+    assert word in str(caught.value)
+
+
+def test_a_network_of_another_kind_is_refused():
+    arch = every()[0]
+    other = Arch(arch.blocks[:-1], arch.input_shape, arch.classes, "forked")
+    assert not SPACE.contains(other)
+    with pytest.raises(ArtifactError, match="does not contain this network"):
+        SPACE.route(other)
+
+
+def test_a_neighbour_differs_in_one_choice():
+    for arch in every():
+        for seed in range(10):
+            near = SPACE.random_neighbor(arch, seed)
+            assert SPACE.contains(near)
+            a, b = (SPACE.encode(x).split("|") for x in (arch, near))
+            assert (a[0] != b[0]) + (a[1] != b[1]) == 1
+
+
+def test_costs_add_up_and_reach_from_the_cheapest_to_the_dearest():
+    costs = LatticeCosts.from_madds(SPACE)
+    found = []
+    for arch in every():
+        found.append(costs.cost(SPACE.route(arch)))
+        assert found[-1] == pytest.approx(count(arch).madds / 1e6)
+    assert costs.reachable() == (min(found), max(found))
+
+
+def test_the_expected_cost_is_the_mean_over_all_networks():
+    costs, lattice = LatticeCosts.from_madds(SPACE), SPACE.lattice
+    names = ("long", "short", "last")
+    p = dict(zip(names, ([0.3, 0.7], [0.2, 0.5, 0.3], [0.4, 0.6]), strict=True))
+    ways = {"long": 0.1, "short": 0.9}
+    mean = 0.0
+    for arch in every():
+        route, odds = SPACE.route(arch), 1.0
+        for i, k in route:
+            name = lattice.links[i].name
+            odds *= ways.get(name, 1.0) * (p[name][k] if name in p else 1.0)
+        mean += odds * costs.cost(route)
+    expected = ExpectedCost(costs, [[lattice.find(n)] for n in names])
+    rows = [(None, np.array([p[n]], np.float32)) for n in names]
+    paths = np.array(
+        [ways[lattice.links[i].name] for i in lattice.weighed], np.float32
+    )
+    assert float(expected(rows, paths)) == pytest.approx(mean, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["densenas_mbv2@32", "densenas_resnet@32", "proxyless_mbconv"]
+)
+def test_lattices_of_published_spaces_hold_their_networks(name):
+    space = spaces.get(name)
+    for seed in range(5):
+        arch = space.sample(seed)
+        assert space.from_route(space.route(arch)).id == arch.id
+    assert set(space.lattice.always) >= {0}
