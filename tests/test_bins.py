@@ -29,7 +29,7 @@ NEW = "--workdir=new"
 MISTAKES = [
     ("tfnas-search", [MBV2, NEW, "--target_ms=5"], "needs a latency table"),
     ("tfnas-search", [MBV2, NEW, "--space=moon"], "Unknown space"),
-    ("tfnas-search", [MBV2, NEW, "--space=mobilenetv3@32"], "dense spaces"),
+    ("tfnas-search", [MBV2, NEW, "--space=mobilenetv3@32"], "with a lattice"),
     ("tfnas-search", [MBV2, NEW, "--lut=gone.json"], "gone.json"),
     ("tfnas-search", [MBV2, NEW, "--lut=bad.json"], "bad.json"),
     (
