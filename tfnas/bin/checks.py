@@ -25,10 +25,9 @@ from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.search import SEARCHES
 from tfnas.search.evaluate import EVALUATORS
+from tfnas.search.setting import NO_DATA
 from tfnas.spaces import lattice
 from tfnas.train import recipe
-
-_NO_DATA = "none"  # a search that reads a table needs no images
 
 
 def require(config: Any, *fields: str) -> None:
@@ -82,7 +81,7 @@ def settings(config: Any, workdir: str) -> None:
     if "evaluator" in config.search:
         EVALUATORS.check(config.search.evaluator)
     _search_fields(config.search)
-    if config.data.name != _NO_DATA:
+    if config.data.name != NO_DATA:
         data.check(config.data)
     space = _space(config)
     for name in ("table", "latencies"):
@@ -158,7 +157,7 @@ def _search_fields(section: Any) -> None:
 def _space(config: Any) -> spaces.Space | None:
     """Returns the space in the shape of the data, where that is known."""
     name = config.data.name
-    if name == _NO_DATA or is_text(name):
+    if name == NO_DATA or is_text(name):
         spaces.get(config.space)
         return None
     read = fields.read(config.data)

@@ -21,7 +21,7 @@ from tfnas.spaces.base import Space
 if TYPE_CHECKING:  # tables are searched without TensorFlow
     from tfnas.train.loop import Loop
 
-NO_DATA = "none"
+NO_DATA = "none"  # a search that reads a table needs no images
 
 
 @dataclasses.dataclass(frozen=True)
