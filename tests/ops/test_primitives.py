@@ -16,26 +16,28 @@ NORM = {"eps": 1e-3, "momentum": 0.9, "affine": True}
 X = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype("float32")
 
 
+# What the methods of `Graph` are told, by the names of their parameters.
+TOLD = {
+    "filters": 6, "size": 3, "stride": 2, "padding": "same", "norm": NORM,
+    "fn": "relu6", "rows": 7, "units": 4, "a": "input", "b": "input",
+    "x": "input", "inputs": ["input", "input"], "name": "x",
+}
+SHAPES = {"dense": (4,), "flatten": (1, 1, 4), "embed": ()}
+
+
 def one(kind):
     """Returns a graph of one layer of a kind on a map, a vector or a word."""
-    shapes = {"dense": (4,), "flatten": (1, 1, 4), "embed": ()}
-    g = Graph(shapes.get(kind, (8, 8, 4)))
-    more = {
-        "conv": (6, 3), "depthwise": (5,), "dense": (6,), "embed": (7, 4),
-        "norm": (NORM,), "act": ("relu6",), "max_pool": (3, 2, "same"),
-        "avg_pool": (2, 2, "valid"), "state": (4,),
-    }
-    if kind == "pad":
+    g = Graph(SHAPES.get(kind, (8, 8, 4)))
+    if kind == "pad":  # only a convolution adds it
         g.conv("input", "x", 6, 3, 2)
         g.nodes, g.output = g.nodes[:1], "x_pad"
-    elif kind == "state":
-        g.state("x", 4)
-    elif kind in ("add", "sub", "mul"):
-        getattr(g, kind)("input", "input", "x")
-    elif kind in ("average", "concat"):
-        getattr(g, kind)(["input", "input"], "x")
-    else:
-        getattr(g, kind)("input", "x", *more.get(kind, ()))
+        return g
+    add = getattr(g, kind)
+    add(**{
+        name: TOLD[name]
+        for name, parameter in inspect.signature(add).parameters.items()
+        if parameter.default is inspect.Parameter.empty
+    })
     return g
 
 

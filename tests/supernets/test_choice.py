@@ -101,9 +101,9 @@ def test_gradients_reach_the_chosen_weights_and_no_others(net):
             assert value.shape == gradient.shape
             index = 0 if s.index is None else int(s.index)
             assert tuple(value.shape) == tuple(s.variables[index].shape)
-            spare = "spare" in s.variables[index].name
-            assert bool(gate) is not spare
-            assert np.any(gradient) or spare
+            dummy = "dummy" in s.variables[index].name
+            assert bool(gate) is not dummy
+            assert np.any(gradient) or dummy
 
 
 def test_spares_are_never_real_weights(net):
@@ -112,8 +112,8 @@ def test_spares_are_never_real_weights(net):
     held = {
         v.ref() for layer in net.layers for w in layer.weights for v in w
     }
-    spares = [v for v in net.variables if v.name.startswith("spare")]
-    assert spares and not held & {v.ref() for v in spares}
+    dummies = [v for v in net.variables if v.name.startswith("dummy")]
+    assert dummies and not held & {v.ref() for v in dummies}
 
 
 def test_what_is_no_candidate_has_no_probability(net):

@@ -366,9 +366,9 @@ class Emitter:
         power = self.power[source]
         scaled = self._inner(step, "scaled", power, linear(power))
         scale = self._vector(step, "scale", 0.9, 1.1)
-        self._two("MUL", [self.index[source], scale], scaled)
+        self._op("MUL", [self.index[source], scale], scaled)
         offset = self._vector(step, "offset", -0.1, 0.1)
-        self._two(
+        self._op(
             "ADD", [scaled, offset], self._activated(step, power), step.act
         )
 
@@ -378,7 +378,7 @@ class Emitter:
 
     def _sum(self, code: str, step: Step, power: float) -> None:
         inputs = [self.index[x] for x in step.node.inputs]
-        self._two(code, inputs, self._activated(step, power), step.act)
+        self._op(code, inputs, self._activated(step, power), step.act)
 
     def _concat(self, step: Step) -> None:
         inputs = [self.index[x] for x in step.node.inputs]
@@ -396,7 +396,7 @@ class Emitter:
         source = step.node.inputs[0]
         shape = (1, *self.shapes[step.output][:2], 1)
         border = self._factors(step, "border", 1.0, 2.25, shape)
-        self._two(
+        self._op(
             "MUL", [self.index[source], border],
             self._activated(step, self.power[source]), step.act,
         )
@@ -406,7 +406,7 @@ class Emitter:
         shift = self._scalar(step, "shift", 3.0)
         clipped = self._tensor(step.output, 9.0, _RELU6)
         source = self.index[step.node.inputs[0]]
-        self._two("ADD", [source, shift], clipped, "relu6")
+        self._op("ADD", [source, shift], clipped, "relu6")
 
     def _sixth(self, step: Step) -> None:
         """Adds a sixth, the last part of a hard swish."""
@@ -414,7 +414,7 @@ class Emitter:
         power = self.power[source] / 36
         scale = self._scalar(step, "scale", 1 / 6)
         output = self._tensor(step.output, power, linear(power))
-        self._two("MUL", [self.index[source], scale], output)
+        self._op("MUL", [self.index[source], scale], output)
 
     def _act(self, step: Step) -> None:
         fn, source = step.node.attrs["fn"], step.node.inputs[0]
@@ -435,25 +435,18 @@ class Emitter:
             gate = self._inner(step, "gate", 0.25, SIGMOID)
             self._op("LOGISTIC", inputs, gate)
             step.act = "linear"
-            self._two("MUL", [*inputs, gate], self._activated(step, power / 2))
+            self._op("MUL", [*inputs, gate], self._activated(step, power / 2))
         elif fn in ("hard_sigmoid", "sixth"):
             (clipped,) = inputs
             if fn == "hard_sigmoid":
                 clipped = self._inner(step, "clipped", 9.0, _RELU6)
                 shift = self._scalar(step, "shift", 3.0)
-                self._two("ADD", [*inputs, shift], clipped, "relu6")
+                self._op("ADD", [*inputs, shift], clipped, "relu6")
             output = self._tensor(step.output, 0.25, _UNIT)
             scale = self._scalar(step, "scale", 1 / 6)
-            self._two("MUL", [clipped, scale], output)
+            self._op("MUL", [clipped, scale], output)
         else:
             self._refuse(step)
-
-    def _two(
-        self, code: str, inputs: Sequence[int], output: int,
-        act: str = "linear",
-    ) -> None:
-        """Adds an operator of two tensors."""
-        self._op(code, inputs, output, act)
 
     def _inner(
         self, step: Step, name: str, power: float, quant: Quantization

@@ -236,7 +236,7 @@ def _dilated(kernel: tf.Tensor, dilation: int) -> tf.Tensor:
     return spaced[:size, :size]
 
 
-class Spares:
+class DummyWeights:
     """Stand-ins for weights that a candidate does not have.
 
     Nothing ever changes them.
@@ -260,7 +260,7 @@ class Spares:
         shapes = {tuple(v.shape) for v in weights}
         shape = shapes.pop() if len(shapes) == 1 else (1,) * rank
         if shape not in self._by_shape:
-            name = "spare/" + "x".join(map(str, shape))
+            name = "dummy/" + "x".join(map(str, shape))
             self._by_shape[shape] = tf.Variable(tf.zeros(shape), name=name)
         return self._by_shape[shape]
 
@@ -275,7 +275,7 @@ class CellLayer:
         in_shape: `(height, width, channels)` of the input.
         seed: Seed of the initial weights.
         functions: The supernet's traced functions.
-        spares: The supernet's stand-ins.
+        dummies: The supernet's stand-ins.
         shared: Whether layers of one role, kind, width and kernel are the
             same in all candidates.
 
@@ -285,7 +285,7 @@ class CellLayer:
 
     def __init__(
         self, name: str, candidates: Sequence[Block], in_shape: Shape,
-        seed: int, functions: CellFunctions, spares: Spares,
+        seed: int, functions: CellFunctions, dummies: DummyWeights,
         shared: bool = False,
     ):
         blocks = [as_cell(block) for block in candidates]
@@ -315,17 +315,17 @@ class CellLayer:
             self._held.append(held)
         self.weights = [list(held.values()) for held in self._held]
         self._columns = [
-            self._column(role, i, rank, spares)
+            self._column(role, i, rank, dummies)
             for role in ROLES for i, rank in enumerate(_RANKS)
         ]
 
     def _column(
-        self, role: str, index: int, rank: int, spares: Spares
+        self, role: str, index: int, rank: int, dummies: DummyWeights
     ) -> tuple[tf.Variable, ...]:
         """Returns the same weight of all candidates."""
         found = [held.get((role, index)) for held in self._held]
-        spare = spares.like([v for v in found if v is not None], rank)
-        return tuple(spare if v is None else v for v in found)
+        dummy = dummies.like([v for v in found if v is not None], rank)
+        return tuple(dummy if v is None else v for v in found)
 
     @property
     def num_weights(self) -> int:

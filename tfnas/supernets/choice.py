@@ -18,7 +18,7 @@ from tfnas.supernets.base import one_by_one
 from tfnas.supernets.base import stream
 from tfnas.supernets.cell_layer import CellFunctions
 from tfnas.supernets.cell_layer import CellLayer
-from tfnas.supernets.cell_layer import Spares
+from tfnas.supernets.cell_layer import DummyWeights
 from tfnas.supernets.chain import Frame
 from tfnas.supernets.chain import kernels
 
@@ -52,11 +52,11 @@ class ChoiceSupernet:
             space.spec.norm["eps"], space.merge, space.large_kernel,
             bn_groups,
         )
-        self._spares = Spares()
+        self._dummies = DummyWeights()
         self.layers = [
             CellLayer(
                 f"block{i + 1}", candidates, space.shapes[i], seed, functions,
-                self._spares, shared,
+                self._dummies, shared,
             )
             for i, candidates in enumerate(space.candidates)
         ]
@@ -73,7 +73,7 @@ class ChoiceSupernet:
         return [
             *self.frame.variables,
             *{v.ref(): v for v in held}.values(),
-            *self._spares.variables,
+            *self._dummies.variables,
         ]
 
     def logits(self, alphas: tf.Tensor) -> tf.Tensor:
