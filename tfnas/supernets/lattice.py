@@ -259,7 +259,9 @@ class LatticeSupernet:
         links = tf.gather_nd(
             self.path_probabilities(paths), np.argwhere(self.path_mask)
         )
-        ends = [self.lattice.weighed.index(i) for i in self.meets]
+        ends = np.array(
+            [self.lattice.weighed.index(i) for i in self.meets], np.int32
+        )  # none where no fixed links are weighed
         return PathWeights(links, tf.nn.softmax(tf.gather(links, ends)))
 
     def op_weights(
