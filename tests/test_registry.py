@@ -1,5 +1,7 @@
 """A registry finds what was registered and lists it when asked in vain."""
 
+import collections
+
 import pytest
 
 from tfnas.errors import ConfigError
@@ -33,3 +35,22 @@ def test_name_is_taken_once(fruits):
     with pytest.raises(ValueError, match="Received: name='apple'"):
         fruits.register("apple", 3)
     assert fruits.get("apple") == 1
+
+
+def test_known_paths_are_imported_when_they_are_asked_for():
+    shapes = Registry("shape", {"count": "collections.Counter", "no": "a.b"})
+    assert shapes.names() == ("count", "no") and "no" in shapes
+    assert shapes.get("count") is collections.Counter
+    with pytest.raises(ConfigError, match="path of a shape.*Received: 'a.b'"):
+        shapes.get("no")
+
+
+def test_only_a_table_that_says_so_imports_what_it_does_not_know(fruits):
+    own = Registry("shape", imports=True)
+    assert own.get("collections.Counter") is collections.Counter
+    own.check("my_package.thing")  # nothing is imported
+    for name in ("Counter", "space@32.json", "../a.b", ".x", ""):
+        with pytest.raises(ConfigError, match="Unknown shape"):
+            own.check(name)
+    with pytest.raises(ConfigError, match="Unknown fruit"):
+        fruits.get("collections.Counter")
