@@ -134,7 +134,8 @@ def test_the_budget_favours_cheaper_cells(monkeypatch):
         for i, row in enumerate(rows)
     ]
     assert (gates.argmax(1) == np.argmin(costs, 1)).all()
-    expected = search.prices.soft.fixed + np.mean(costs, 1).sum()
+    fixed = search.prices.soft.of(rows).fixed
+    expected = fixed + np.mean(costs, 1).sum()
     assert means["cost"] == pytest.approx(expected, rel=0.05)
     # The loss is the penalty alone, and none below the budget.
     assert means["loss"] == pytest.approx(

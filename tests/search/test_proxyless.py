@@ -186,7 +186,10 @@ def test_rewards_are_accuracies_weighed_by_cost(shared):
     assert ((plain * chain_nets.BATCH) % 1 == 0).all()
     aimed = chain_nets.make_proxyless(target=0.2, mode="reinforce")
     aimed.training.net.alphas.assign(shared.training.net.alphas)
-    costs = [aimed.costs.cost(codes) for codes in nets.numpy()]
+    costs = [
+        aimed.costs.cost(tuple(enumerate((0, *codes, 0))))
+        for codes in nets.numpy()
+    ]
     np.testing.assert_allclose(
         rewards(aimed, nets), plain * (0.2 / np.array(costs)) ** 0.1,
         rtol=1e-5,
@@ -259,7 +262,7 @@ def test_derivation_takes_the_most_probable_ops_or_hits_the_target(shared):
     p = shared.training.probabilities().numpy()
     assert codes == tuple(p.argmax(1))
     every = [
-        shared.costs.cost(codes)
+        shared.costs.cost(tuple(enumerate(codes)))
         for codes in np.ndindex(*map(len, shared.costs.rows))
     ]
     for target in np.quantile(every, [0.3, 0.7]):
@@ -306,8 +309,10 @@ def test_a_search_goes_on_from_its_state(whole):
 
 def test_a_checkpoint_of_other_candidates_is_refused(shared):
     state = shared.state()
-    state["words"] = [["mbconv_k3_e3"]] * 3
     with pytest.raises(ConfigError, match="candidates that the checkpoint"):
+        shared.restore({**state, "space": state["space"][::-1]})
+    del state["space"]
+    with pytest.raises(ConfigError, match="earlier version.* new --workdir"):
         shared.restore(state)
 
 
