@@ -38,6 +38,7 @@ MAX_JSON_BYTES = 64 << 20
 MAX_NPZ_BYTES = 4 << 30
 
 SEAL = "content_sha256"
+_ABSENT = "absent"
 _MAX_FIELDS = 10  # that differ, in a message
 _DIVERGED, _CHANGES = "diverged.json", "changes.json"
 
@@ -476,8 +477,14 @@ def claim_workdir(
     ]
     if len(lines) > _MAX_FIELDS:
         lines[_MAX_FIELDS:] = [f"and {len(lines) - _MAX_FIELDS} others"]
+    gone = any(here == _ABSENT for _, here in differing.values())
+    hint = (
+        "Fields absent here may be those of another version of tfnas, which "
+        "can finish that run. "
+    )
     raise ConfigError(
         f"Expected a new --{flag}, or the settings this one was made with. "
+        f"{hint if gone else ''}"
         f"Received: {flag}={workdir} with\n  " + "\n  ".join(lines)
     )
 
@@ -488,7 +495,7 @@ def _differing(
     """Returns the fields that differ, with both values."""
     there, here = dict(_settings(before)), dict(_settings(ours))
     return {
-        field: (there.get(field, "absent"), here.get(field, "absent"))
+        field: (there.get(field, _ABSENT), here.get(field, _ABSENT))
         for field in sorted(there.keys() | here.keys())
         if there.get(field) != here.get(field)
     }
