@@ -115,7 +115,8 @@ def test_keras_and_supernets_agree_with_the_table(kind):
 
 @pytest.mark.parametrize("fn", primitives.ACTIVATIONS)
 def test_an_activation_is_one_function_in_keras_and_in_supernets(fn):
-    layer = primitives.ACTIVATIONS[fn].layer(keras.layers, "layer")
+    act = primitives.KINDS["act"]
+    layer = act.layer(keras, {"fn": fn}, 4, "layer")
     np.testing.assert_allclose(
         layer(4 * X), supernets.ACTIVATIONS[fn](4 * X), rtol=1e-5, atol=1e-6
     )

@@ -51,6 +51,17 @@ class Variable:
     trainable: bool = True
 
 
+# Attributes that Keras calls by another name.
+_IN_KERAS = {
+    "kernel": "kernel_size", "stride": "strides", "bias": "use_bias",
+    "dilation": "dilation_rate", "size": "pool_size", "amount": "padding",
+}
+
+
+def _by_name(a: Attrs) -> Attrs:
+    return {_IN_KERAS.get(name, name): value for name, value in a.items()}
+
+
 @dataclasses.dataclass(frozen=True)
 class Primitive:
     """What is known of one kind of primitive layer.
@@ -58,7 +69,8 @@ class Primitive:
     Args:
         keras: Class of its Keras layer; only arguments that Keras 3 and
             tf_keras share are used.
-        arguments: From a node's attributes to those arguments.
+        arguments: From a node's attributes to those arguments; by default
+            they are the same.
         on_maps: Whether the Keras layer is told the format of images.
         shape: From attributes and the inputs' shapes to the output's.
         variables: From attributes and the channels of the first input to the
@@ -75,7 +87,7 @@ class Primitive:
     """
 
     keras: str = ""
-    arguments: Callable[[Attrs], Attrs] = lambda a: {}
+    arguments: Callable[[Attrs], Attrs] = _by_name
     on_maps: bool = False
     shape: Callable[..., Shape] = lambda a, x, *others: x
     variables: Callable[[Attrs, int], tuple[Variable, ...]] | None = None
@@ -101,7 +113,7 @@ class Primitive:
             name: Of the layer.
         """
         if "fn" in a:
-            return ACTIVATIONS[a["fn"]].layer(K.layers, name)
+            return _activation(K.layers, a["fn"], name)
         arguments = {"name": name, "dtype": DTYPE, **self.arguments(a)}
         if self.on_maps:
             arguments["data_format"] = DATA_FORMAT
@@ -176,38 +188,21 @@ def _norm_variables(a: Attrs, width: int) -> tuple[Variable, ...]:
 
 def _pool(layer: str, moves: bool) -> Primitive:
     return Primitive(
-        layer,
-        lambda a: {
-            "pool_size": a["size"], "strides": a["stride"],
-            "padding": a["padding"],
-        },
-        on_maps=True, shape=_map_shape, takes_relu=True, moves=moves,
+        layer, on_maps=True, shape=_map_shape, takes_relu=True, moves=moves,
         keeps_scale=True,
     )
 
 
 KINDS: dict[str, Primitive] = {
     "conv": Primitive(
-        "Conv2D",
-        lambda a: {
-            "filters": a["filters"], "kernel_size": a["kernel"],
-            "strides": a["stride"], "padding": a["padding"],
-            "groups": a["groups"], "use_bias": a["bias"],
-        },
-        on_maps=True, shape=_map_shape, variables=_conv_variables,
+        "Conv2D", on_maps=True, shape=_map_shape, variables=_conv_variables,
         initializer="kernel_initializer", weighted=True, convolves=True,
         takes_relu=True,
     ),
     "depthwise": Primitive(
-        "DepthwiseConv2D",
-        lambda a: {
-            "kernel_size": a["kernel"], "strides": a["stride"],
-            "padding": a["padding"], "dilation_rate": a["dilation"],
-            "use_bias": a["bias"],
-        },
-        on_maps=True, shape=_map_shape, variables=_depthwise_variables,
-        initializer="depthwise_initializer", weighted=True, convolves=True,
-        takes_relu=True,
+        "DepthwiseConv2D", on_maps=True, shape=_map_shape,
+        variables=_depthwise_variables, initializer="depthwise_initializer",
+        weighted=True, convolves=True, takes_relu=True,
     ),
     "dense": Primitive(
         "Dense", lambda a: {"units": a["units"], "use_bias": a["bias"]},
@@ -230,7 +225,7 @@ KINDS: dict[str, Primitive] = {
     ),
     "act": Primitive(in_place=True),  # see `ACTIVATIONS`
     "pad": Primitive(
-        "ZeroPadding2D", lambda a: {"padding": a["amount"]}, on_maps=True,
+        "ZeroPadding2D", on_maps=True,
         shape=lambda a, x: (
             x[0] + 2 * a["amount"], x[1] + 2 * a["amount"], x[2]
         ),
@@ -239,8 +234,7 @@ KINDS: dict[str, Primitive] = {
     "max_pool": _pool("MaxPooling2D", moves=True),
     "avg_pool": _pool("AveragePooling2D", moves=False),
     "mean": Primitive(
-        "GlobalAveragePooling2D", lambda a: {"keepdims": a["keepdims"]},
-        on_maps=True,
+        "GlobalAveragePooling2D", on_maps=True,
         shape=lambda a, x: (1, 1, x[-1]) if a["keepdims"] else x[-1:],
     ),
     "flatten": Primitive(
@@ -271,71 +265,54 @@ def having(fact: str) -> frozenset[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """An activation function.
+    """What is known of an activation function, but for its Keras layers.
 
     Args:
-        layer: From Keras' layers and a name to a function of a tensor, made
-            of layers that quantise well.
         fuses: Whether the runtime makes one operator of it and what is
             before it.
         int8_range: Of its int8 output, where the runtime fixes it.
     """
 
-    layer: Callable[[Any, str], Callable[[Any], Any]]
     fuses: bool = False
     int8_range: tuple[float, float] | None = None
-
-
-def _relu(top: float | None) -> Activation:
-    def layer(layers: Any, name: str) -> Any:
-        return layers.ReLU(max_value=top, name=name, dtype=DTYPE)
-
-    return Activation(layer, fuses=True)
-
-
-def _of_keras(
-    fn: str, int8_range: tuple[float, float] | None = None
-) -> Activation:
-    def layer(layers: Any, name: str) -> Any:
-        return layers.Activation(fn, name=name, dtype=DTYPE)
-
-    return Activation(layer, int8_range=int8_range)
-
-
-def _hard_sigmoid(layers: Any, name: str) -> Callable[[Any], Any]:
-    """Composed, because Keras 3 and tf_keras disagree about it."""
-
-    def apply(x: Any) -> Any:
-        for part, layer, arguments in (
-            ("shift", layers.Rescaling, {"scale": 1.0, "offset": 3.0}),
-            ("clip", layers.ReLU, {"max_value": 6.0}),
-            ("scale", layers.Rescaling, {"scale": 1 / 6}),
-        ):
-            x = layer(**arguments, name=f"{name}_{part}", dtype=DTYPE)(x)
-        return x
-
-    return apply
-
-
-def _hard_swish(layers: Any, name: str) -> Callable[[Any], Any]:
-    """The converter makes one HARD_SWISH of these layers."""
-
-    def apply(x: Any) -> Any:
-        gate = _hard_sigmoid(layers, name)(x)
-        return layers.Multiply(name=name, dtype=DTYPE)([x, gate])
-
-    return apply
 
 
 # The hard forms are those of MobileNetV3: `hard_sigmoid(x)` is
 # `relu6(x + 3) / 6`, and `hard_swish(x)` is `x` times that.
 ACTIVATIONS = {
-    "relu": _relu(None),
-    "relu6": _relu(6.0),
-    "sigmoid": _of_keras("sigmoid", (0.0, 255 / 256)),
-    "tanh": _of_keras("tanh", (-1.0, 127 / 128)),
-    "swish": _of_keras("swish"),
-    "hard_sigmoid": Activation(_hard_sigmoid),
-    "hard_swish": Activation(_hard_swish),
+    "relu": Activation(fuses=True),
+    "relu6": Activation(fuses=True),
+    "sigmoid": Activation(int8_range=(0.0, 255 / 256)),
+    "tanh": Activation(int8_range=(-1.0, 127 / 128)),
+    "swish": Activation(),
+    "hard_sigmoid": Activation(),
+    "hard_swish": Activation(),
 }
 FUSED = frozenset(fn for fn, act in ACTIVATIONS.items() if act.fuses)
+
+
+def _activation(layers: Any, fn: str, name: str) -> Callable[[Any], Any]:
+    """Returns an activation made of layers that quantise well.
+
+    Keras 3 and tf_keras disagree about `hard_sigmoid`, so the hard forms are
+    composed; the converter makes one HARD_SWISH of the second.
+    """
+    if fn in ("relu", "relu6"):
+        top = {"relu": None, "relu6": 6.0}[fn]
+        return layers.ReLU(max_value=top, name=name, dtype=DTYPE)
+    if not fn.startswith("hard_"):
+        return layers.Activation(fn, name=name, dtype=DTYPE)
+
+    def hard(x: Any) -> Any:
+        gate = x
+        for part, layer, arguments in (
+            ("shift", layers.Rescaling, {"scale": 1.0, "offset": 3.0}),
+            ("clip", layers.ReLU, {"max_value": 6.0}),
+            ("scale", layers.Rescaling, {"scale": 1 / 6}),
+        ):
+            gate = layer(**arguments, name=f"{name}_{part}", dtype=DTYPE)(gate)
+        if fn == "hard_sigmoid":
+            return gate
+        return layers.Multiply(name=name, dtype=DTYPE)([x, gate])
+
+    return hard
