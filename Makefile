@@ -31,5 +31,5 @@ lint: .venv/installed
 
 .venv/installed: pyproject.toml setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --editable ".[dev]"
+	$(BIN)/python -m pip install --no-compile --editable ".[dev]"
 	touch $@
