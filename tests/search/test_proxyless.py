@@ -8,8 +8,8 @@ from configs import proxyless_autospace
 from tests import chain_nets
 from tests.cost.lut_tables import make_table
 from tests.search import resuming
-from tfnas.cost.lattice import LatticeCosts
 from tfnas.cost.counting import count
+from tfnas.cost.lattice import LatticeCosts
 from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
 from tfnas.errors import LutMiss

@@ -1,4 +1,4 @@
-"""The supernet of a lattice holds the networks of its space, with their numbers."""
+"""The supernet of a lattice holds its networks, with their numbers."""
 
 import dataclasses
 import math
