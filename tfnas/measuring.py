@@ -6,6 +6,7 @@ import dataclasses
 import os
 import pathlib
 import tempfile
+from collections.abc import Callable
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,12 +28,15 @@ from tfnas.cost.lut_fields import LEAST_NETS
 from tfnas.errors import ConfigError
 from tfnas.errors import DeviceError
 from tfnas.lowering import networks
+from tfnas.registry import Registry
+from tfnas.registry import is_path
 from tfnas.spaces import Space
 
 AUTO = "auto"
 _HOST_BACKENDS = ("xnnpack", "none")
 _DRAWS_PER_NET = 8
 _FRESH_SEED = 2
+_OWN: Registry[Callable[[str], Device]] = Registry("device", imports=True)
 
 
 def get_device(
@@ -47,7 +51,9 @@ def get_device(
     """Returns the device that a `--device` flag names.
 
     Args:
-        name: `"host"`, `"adb:SERIAL"`, or `"adb"` for the only phone.
+        name: `"host"`, `"adb:SERIAL"`, or `"adb"` for the only phone; or
+            the dotted path of your own `f(address)` to a `Device`, with the
+            address after a colon: `"my_package.my_board.Board:ADDRESS"`.
         runtime: The TFLite runtime of the host.
         threads: Threads of the runtime.
         benchmark_binary: The program that runs on a phone.
@@ -62,7 +68,7 @@ def get_device(
             backend of phones asked of this machine.
         DeviceError: when there is no such phone.
     """
-    kind, _, serial = name.partition(":")
+    kind, _, address = name.partition(":")
     options = options or Options(threads)
     if name == "host":
         if options.delegate not in _HOST_BACKENDS:
@@ -72,10 +78,12 @@ def get_device(
                 f"Received: backend={options.delegate!r}"
             )
         return HostDevice(runtime, threads, options.delegate == "xnnpack")
+    if is_path(kind):
+        return _OWN.get(kind)(address)
     if kind != "adb":
         raise ConfigError(
-            "Expected device `host`, `adb` or `adb:SERIAL`. "
-            f"Received: device={name!r}"
+            "Expected device `host`, `adb`, `adb:SERIAL` or the dotted path "
+            f"of your own. Received: device={name!r}"
         )
     if not benchmark_binary:
         raise ConfigError(
@@ -93,7 +101,7 @@ def get_device(
     # What all of these run whole; NPUs take integers.
     dtype = "float32" if options.delegate == "gpu" else "int8"
     return AdbDevice(
-        serial or None,
+        address or None,
         Tool(benchmark_binary, options),
         writer.write_key(build.REFERENCE, dtype),
         Settings(fixed_performance=fixed_performance),

@@ -76,7 +76,8 @@ _CLASSES = flags.DEFINE_integer(
 )
 _DEVICE = flags.DEFINE_string(
     "device", "host",
-    "Where to measure: host, adb:SERIAL, or adb for the only phone.",
+    "Where to measure: host, adb:SERIAL, adb for the only phone, or the dotted "
+    "path of your own device.",
 )
 _FIXED = flags.DEFINE_bool(
     "fixed_performance", False,

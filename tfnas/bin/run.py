@@ -31,7 +31,8 @@ flags.DEFINE_integer(
 )
 
 flags.DEFINE_string(
-    "device", None, "host, adb:SERIAL or adb, instead of the config's."
+    "device", None, "host, adb:SERIAL, adb or the dotted path of your own, "
+    "instead of the config's."
 )
 
 
