@@ -30,7 +30,7 @@ def get_config(variant: str = "imagenet") -> config_dict.ConfigDict:
         variant: `imagenet` (as published) or `local`.
     """
     search = {
-        "mode": "two_path",  # or full (the release's default), reinforce
+        "mode": "two_path",  # or reinforce
         "warmup_epochs": 40, "epochs": 120, "arch_from_epoch": 1,
         # Weight steps for each architecture step; the recipe of reinforce has
         # 300 architecture steps an epoch, which is 16.

@@ -8,7 +8,7 @@ from tests.search.tiny_search import make_split
 from tfnas.cost import cell_costs
 from tfnas.cost.lattice import LatticeCosts
 from tfnas.search.autospace import AutoSpace
-from tfnas.search.autospace import Prices
+from tfnas.search.autospace import SearchCosts
 from tfnas.search.proxyless import ProxylessNAS
 from tfnas.spaces.autospace import CellSpace
 from tfnas.spaces.autospace_specs import NORM
@@ -62,11 +62,11 @@ def make_evolution(images=(3 * BATCH, 2 * BATCH), budget=None, **changes):
     config.population.tournament, config.random_tolerance = 2, 0.5
     config.update(changes)
     fused = cell_costs.from_madds(space)
-    prices = Prices(
+    costs = SearchCosts(
         cell_costs.from_madds(space, fused=False), fused, fused, budget
     )
     return AutoSpace(
-        space, prices, splits(space, images),
+        space, costs, splits(space, images),
         Loop(distribute.strategy(), progress=False), config, seed=5,
     )
 

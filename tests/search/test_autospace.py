@@ -130,11 +130,11 @@ def test_the_budget_favours_cheaper_cells(monkeypatch):
         rows, np.zeros([2, 2], np.float32)
     )
     costs = [
-        [search.prices.soft.cost(i, cell) for cell in row]
+        [search.costs.soft.cost(i, cell) for cell in row]
         for i, row in enumerate(rows)
     ]
     assert (gates.argmax(1) == np.argmin(costs, 1)).all()
-    fixed = search.prices.soft.of(rows).fixed
+    fixed = search.costs.soft.of(rows).fixed
     expected = fixed + np.mean(costs, 1).sum()
     assert means["cost"] == pytest.approx(expected, rel=0.05)
     # The loss is the penalty alone, and none below the budget.
@@ -194,7 +194,7 @@ def test_the_learned_space_is_a_file_that_reads_back(whole, tmp_path):
 
 def test_a_network_can_be_derived_at_a_cost(whole):
     search, *_ = whole
-    costs = search.prices.nets
+    costs = search.costs.nets
     bare = costs.total([cells.REFERENCES["ref3"]] * 2)
     arch = search.derive(bare)
     assert search.cost(arch) == pytest.approx(bare, rel=0.3)
@@ -241,7 +241,7 @@ def test_a_budget_below_the_barest_network_is_refused():
 def test_costs_may_be_latencies_or_parameters(monkeypatch):
     made = []
     monkeypatch.setattr(
-        autospace, "AutoSpace", lambda space, prices, *_: made.append(prices)
+        autospace, "AutoSpace", lambda space, costs, *_: made.append(costs)
         or type("Search", (), {})()
     )
     space = chain_nets.cell_space()

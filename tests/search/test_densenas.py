@@ -20,6 +20,7 @@ from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
 from tfnas.errors import LutMiss
 from tfnas.search import densenas
+from tfnas.search import lattice_search
 from tfnas.search.setting import Setting
 from tfnas.spaces.dense import DenseChoice
 
@@ -279,7 +280,7 @@ def no_supernet(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a supernet was built")
 
-    monkeypatch.setattr(densenas, "LatticeSupernet", refuse)
+    monkeypatch.setattr(lattice_search, "LatticeSupernet", refuse)
 
 
 def test_a_table_that_misses_keys_is_refused_first(no_supernet):

@@ -117,11 +117,10 @@ def test_networks_are_drawn_by_probability(shared):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["full", "reinforce"])
-def test_other_modes_move_the_parameters_and_no_weight(mode):
+def test_reinforce_moves_the_parameters_and_no_weight():
     search = chain_nets.make_proxyless(
-        mode=mode, reinforce={"networks": 3, "rate": 0.99, "weight": 0.1},
-        images=(chain_nets.BATCH,) * 2,
+        mode="reinforce", images=(chain_nets.BATCH,) * 2,
+        reinforce={"networks": 3, "rate": 0.99, "weight": 0.1},
     )
     net = search.training.net
     before, alphas = values(net.variables), net.alphas.numpy()
@@ -130,8 +129,6 @@ def test_other_modes_move_the_parameters_and_no_weight(mode):
     moved = np.abs(net.alphas.numpy() - alphas)
     assert (moved[~net.mask] == 0).all()
     assert np.isfinite(means["loss"])
-    if mode == "full":  # rewards of so few images may well be equal
-        assert (moved[net.mask] > 0).mean() > 0.6
 
 
 def test_a_reinforce_step_is_the_published_gradient(monkeypatch):

@@ -131,7 +131,7 @@ def outputs_and_slopes(net, codes, x):
     outer = len(net.frame.variables)
     with tf.GradientTape() as tape:
         values, rest = frame[:outer], frame[outer:]
-        y = net.frame.enter(tf.constant(x), values)
+        y = net.frame.stem(tf.constant(x), values)
         inputs, outputs = [], []
         for place, layer, op in zip(
             net.space.spec.places, net.layers, codes, strict=True
@@ -142,7 +142,7 @@ def outputs_and_slopes(net, codes, x):
             outputs.append(out)
             y = y + out if place.residual else out
             rest = rest[layer.num_weights :]
-        loss = tf.reduce_sum(net.frame.leave(y, values) ** 2)
+        loss = tf.reduce_sum(net.frame.logits(y, values) ** 2)
     return inputs, outputs, tape.gradient(loss, outputs)
 
 
@@ -246,21 +246,3 @@ def test_two_paths_give_the_published_gradient(net):
                     g[k] * q[k] * ((i == k) - q[i]) for k in range(2)
                 )
         assert_same_gradient(gradient, expected)
-
-
-def test_all_paths_give_the_gradient_of_every_candidate(net):
-    x, codes, alphas = images(), (1, 0, 2), random_alphas(net, 2)
-    logits, gradient = alpha_gradient(
-        lambda alphas, codes: net.all_paths(
-            tf.constant(x), codes, net.probabilities(alphas)
-        )
-    )(alphas, codes)
-    np.testing.assert_allclose(
-        logits, logits_of(net, codes, x), rtol=1e-5, atol=1e-5
-    )
-    every = [range(len(layer)) for layer in net.layers]
-    expected = np.zeros(alphas.shape)
-    for place, g in enumerate(gains(net, codes, x, every)):
-        p = softmax(alphas[place, : len(g)].astype(np.float64))
-        expected[place, : len(g)] = p * (g - (p * g).sum())
-    assert_same_gradient(gradient, expected)

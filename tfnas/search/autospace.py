@@ -40,7 +40,7 @@ _PULLED = 3  # features are pulled in the first third of the rounds
 
 
 @dataclasses.dataclass(frozen=True)
-class Prices:
+class SearchCosts:
     """The costs that a search for a space sees.
 
     Args:
@@ -72,7 +72,7 @@ class AutoSpace(SupernetSearch):
 
     Args:
         space: The space of all cells.
-        prices: What cells and networks cost.
+        costs: What cells and networks cost.
         splits: The weight and the architecture split of the training images.
         loop: The gradient loop.
         config: The `search` section of the config.
@@ -85,11 +85,11 @@ class AutoSpace(SupernetSearch):
     """
 
     def __init__(
-        self, space: CellSpace, prices: Prices, splits: tuple[Any, Any],
+        self, space: CellSpace, costs: SearchCosts, splits: tuple[Any, Any],
         loop: Loop, config: Any, seed: int, target: float | None = None,
     ):
-        super().__init__(space, prices.nets.unit, loop, config, seed, target)
-        self.prices = prices
+        super().__init__(space, costs.nets.unit, loop, config, seed, target)
+        self.costs = costs
         self._epoch_steps = splits[0].num_batches(config.batch_size)
         self._rng = stream(seed, "evolution")
         self.populations = [
@@ -99,12 +99,12 @@ class AutoSpace(SupernetSearch):
         steps = config.warmup_epochs * self._epoch_steps
         self.training = CellTraining(
             space, splits, loop, config, seed,
-            steps + config.rounds * config.steps, prices.soft, prices.target,
+            steps + config.rounds * config.steps, costs.soft, costs.target,
         )
 
     def _limit(self, position: int) -> Callable[[Cell], bool]:
         """Returns whether a cell is cheap enough for a position."""
-        cost = self.prices.cap.cost
+        cost = self.costs.cap.cost
         most = self.config.cost.cap_ratio * cost(
             position, cells.REFERENCES["ref7"]
         )
@@ -194,7 +194,7 @@ class AutoSpace(SupernetSearch):
         if target is None:
             return self.space.to_arch([row[0].cell for row in rows])
         rows = [[*row, *map(Individual, _PINNED)] for row in rows]
-        costs = self.prices.nets.of([[m.cell for m in row] for row in rows])
+        costs = self.costs.nets.of([[m.cell for m in row] for row in rows])
         scores = (np.array([m.score for m in row]) for row in rows)
         p = Likelihood.of(
             costs.lattice, {i: softmax(s) for i, s in enumerate(scores, 1)}
@@ -206,12 +206,12 @@ class AutoSpace(SupernetSearch):
 
     def reachable(self) -> tuple[float, float]:
         """Returns the cost of the barest cells, and about that of the cap."""
-        prices = dataclasses.replace(self.prices, soft=self.prices.nets)
-        return prices.reachable(self.config.cost.cap_ratio)
+        costs = dataclasses.replace(self.costs, soft=self.costs.nets)
+        return costs.reachable(self.config.cost.cap_ratio)
 
     def cost(self, arch: Arch) -> float:
         """Returns the predicted cost of a network of the space."""
-        return self.prices.nets.total(self.space.to_cells(arch))
+        return self.costs.nets.total(self.space.to_cells(arch))
 
     def score(self, arch: Arch) -> float:
         """Returns the accuracy of a network, whose cells run before fusion."""
@@ -277,17 +277,17 @@ def build(setting: Setting) -> AutoSpace:
         space.name, space.spec, space.classes, space.input_shape,
         config.merge, config.large_kernel,
     )
-    prices = _prices(setting, space)
-    if prices.target is not None:
-        bounds = prices.reachable(config.cost.cap_ratio)
-        check_target(prices.target, bounds, prices.soft.unit)
+    costs = _search_costs(setting, space)
+    if costs.target is not None:
+        bounds = costs.reachable(config.cost.cap_ratio)
+        check_target(costs.target, bounds, costs.soft.unit)
     return AutoSpace(
-        space, prices, setting.splits, setting.loop, config,
+        space, costs, setting.splits, setting.loop, config,
         setting.config.seed, setting.target,
     )
 
 
-def _prices(setting: Setting, space: CellSpace) -> Prices:
+def _search_costs(setting: Setting, space: CellSpace) -> SearchCosts:
     cost, table = setting.config.search.cost, setting.table
     if cost.kind not in cell_costs.KINDS or (
         (cost.kind == "latency") != (table is not None)
@@ -297,20 +297,15 @@ def _prices(setting: Setting, space: CellSpace) -> Prices:
             f"`params` without. Received: {cost.kind!r}, "
             f"lut.path={setting.config.lut.path}"
         )
-    if table is not None:
-        costs = cell_costs.from_table(space, table)
-        prices = Prices(costs, costs, costs)
-    else:
-        fused = cell_costs.from_madds(space)
-        prices = Prices(
-            cell_costs.from_madds(space, fused=False), fused, fused
-        )
-        if cost.kind == "params":
-            prices = Prices(
-                cell_costs.from_params(space, fused=False),
-                cell_costs.from_params(space), fused,
-            )
     target = cost.budget
     if target is None and cost.kind != "params":
         target = setting.target
-    return dataclasses.replace(prices, target=target)
+    if table is not None:
+        nets = cap = soft = cell_costs.from_table(space, table)
+    else:
+        nets = cell_costs.from_madds(space)
+        make = {
+            "madds": cell_costs.from_madds, "params": cell_costs.from_params,
+        }[cost.kind]
+        cap, soft = make(space, fused=False), make(space)
+    return SearchCosts(cap, soft, nets, target)

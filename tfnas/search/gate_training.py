@@ -32,7 +32,7 @@ from tfnas.train.loop import Phase
 from tfnas.train.optimizers import SGD
 from tfnas.train.optimizers import Adam
 
-MODES = ("two_path", "full", "reinforce")
+MODES = ("two_path", "reinforce")
 LOSSES = ("mul_log", "add_linear", "target", "none")
 
 
@@ -149,12 +149,10 @@ class GateTraining:
         weights, choices = self._splits
         objectives = {
             "two_path": self._two_path_objective,
-            "full": self._full_objective,
             "reinforce": self._reinforce_objective,
         }
         draws = {
             "two_path": self._draw_pair,
-            "full": lambda step: self._draw(step, 1),
             "reinforce": self._draw_nets,
         }
         phases = [
@@ -229,11 +227,6 @@ class GateTraining:
         logits = self.net.two_paths(images, draw.active, draw.other, shares)
         cost = self._expected([(pair, shares)])
         return self._arch_objective(labels, logits, cost)
-
-    def _full_objective(self, images, labels, draw, values) -> Objective:
-        p = self.net.probabilities(values[0])
-        logits = self.net.all_paths(images, draw, p)
-        return self._arch_objective(labels, logits, self._expected([(None, p)]))
 
     def _arch_objective(self, labels, logits, cost) -> Objective:
         loss = losses.cross_entropy(labels, logits)

@@ -105,7 +105,7 @@ class CellSupernet:
                 for node in filter(weight_ranks, self.graph(i, cell).nodes):
                     found += self.pools[i][_key(cell, node)]
             inner.append(kernels(found))
-        return self.frame.around(inner)
+        return self.frame.network_weights(inner)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +168,7 @@ class RunningCells:
             for v, value in zip(self.variables, values, strict=True)
         }
         outer = values[: len(frame.variables)]
-        x, distances = frame.enter(images, outer), []
+        x, distances = frame.stem(images, outer), []
         for i, place in enumerate(net.space.spec.places):
             outputs = self._cells(i, place.position, x, held)
             y = outputs[0]
@@ -181,7 +181,7 @@ class RunningCells:
             distances.append(tf.reduce_mean(gap**2))
             x = x + y if place.residual else y
         return Output(
-            frame.leave(x, outer), tf.add_n(distances) / len(distances)
+            frame.logits(x, outer), tf.add_n(distances) / len(distances)
         )
 
     def _cells(

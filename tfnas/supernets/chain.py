@@ -68,7 +68,7 @@ class Frame:
         taken = values[start : start + len(self._weights[part])]
         return run_graph(self._graphs[part], x, taken, self._bn_groups)
 
-    def enter(
+    def stem(
         self, images: tf.Tensor, values: Sequence[tf.Tensor]
     ) -> tf.Tensor:
         """Returns what the first searched block takes.
@@ -79,7 +79,7 @@ class Frame:
         """
         return self._run(1, self._run(0, images, values), values)
 
-    def leave(
+    def logits(
         self, x: tf.Tensor, values: Sequence[tf.Tensor]
     ) -> tf.Tensor:
         """Returns the logits, `(batch, classes)`, of the last output."""
@@ -87,7 +87,7 @@ class Frame:
         x = self._run(_ENTRY, x, values)
         return tf.reduce_mean(x, [1, 2]) @ kernel + bias
 
-    def around(
+    def network_weights(
         self, inner: Sequence[list[np.ndarray]]
     ) -> list[list[np.ndarray]]:
         """Returns the kernels of a network, block by block.

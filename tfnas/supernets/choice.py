@@ -145,29 +145,6 @@ class ChoiceSupernet:
 
         return self._read_and_run(images, active, gate)
 
-    def all_paths(
-        self, images: tf.Tensor, active: tf.Tensor, probabilities: tf.Tensor
-    ) -> tf.Tensor:
-        """Runs one network; backwards, every candidate for its gate.
-
-        The candidates run one at a time, so that memory stays that of one
-        path.
-
-        Args:
-            images: `(batch, height, width, channels)`.
-            active: `(places,)`: the ops that run.
-            probabilities: `(places, most candidates)`.
-
-        Returns:
-            Logits, `(batch, classes)`.
-        """
-        rows = tf.unstack(probabilities)
-
-        def gate(place: int, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-            return _gated(self.layers[place], x, y, rows[place])
-
-        return self._read_and_run(images, active, gate)
-
     def _read_and_run(self, images, codes, gate) -> tf.Tensor:
         values = [s.read() for s in self.select(codes)]
         return self._forward(images, codes, values, False, gate)
@@ -176,7 +153,7 @@ class ChoiceSupernet:
         """Runs a network; `gate(place, x, y)` replaces each op's output."""
         outer = len(self.frame.variables)
         frame, left = values[:outer], values[outer:]
-        x = self.frame.enter(images, frame)
+        x = self.frame.stem(images, frame)
         for i, (place, layer, op) in enumerate(
             zip(
                 self.space.spec.places, self.layers, tf.unstack(codes),
@@ -187,11 +164,11 @@ class ChoiceSupernet:
             y = gate(i, x, layer(x, op, left[:count], train))
             y.set_shape([x.shape[0], *self.space.shapes[i + 1]])
             x, left = x + y if place.residual else y, left[count:]
-        return self.frame.leave(x, frame)
+        return self.frame.logits(x, frame)
 
     def weights_for(self, arch: Arch) -> list[list[np.ndarray]]:
         """Returns the kernels of a network of the space, block by block."""
-        return self.frame.around(
+        return self.frame.network_weights(
             [
                 kernels(layer.weights[code])
                 for layer, code in zip(
@@ -215,27 +192,3 @@ def gate_pair(y: tf.Tensor, z: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
     still = tf.stop_gradient
     on, off = tf.unstack(shares)
     return y * (1 + (on - still(on))) + still(z) * (off - still(off))
-
-
-def _gated(
-    layer: CellLayer, x: tf.Tensor, y: tf.Tensor, probabilities: tf.Tensor
-) -> tf.Tensor:
-    """Returns `y`; the gradient of a probability is `<dL/dy, op(x)>`."""
-
-    @tf.custom_gradient
-    def gate(y: tf.Tensor, probabilities: tf.Tensor):
-        def gradient(dy: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            def gain(op: tf.Tensor) -> tf.Tensor:
-                values = [s.read() for s in layer.select(op)]
-                return tf.reduce_sum(dy * layer(x, op, values, False))
-
-            gains = tf.map_fn(
-                gain, tf.range(len(layer)), parallel_iterations=1,
-                fn_output_signature=tf.float32,
-            )
-            missing = probabilities.shape[0] - len(layer)
-            return dy, tf.pad(gains, [[0, missing]])
-
-        return tf.identity(y), gradient
-
-    return gate(y, probabilities)
