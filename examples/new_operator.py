@@ -14,7 +14,6 @@ from tflite_bench import writer
 from tflite_bench.device import HostDevice
 from tfnas import Arch
 from tfnas import build_model
-from tfnas import count
 from tfnas import ops
 from tfnas.arch import Block
 from tfnas.ops.base import ACTIVATIONS
@@ -47,9 +46,10 @@ arch = Arch(
     ),
     input_shape=(32, 32, 3), classes=10,
 )
+arch.summary()
+trained = build_model(arch).trainable_variables
+print("parameters in Keras:", sum(v.numpy().size for v in trained))
 print("key:", key := ops.lut_key(arch.blocks[1], (16, 16, 16)))
-print("counts:", count(arch).blocks[1])
-build_model(arch).summary()
 
 with tempfile.TemporaryDirectory() as folder:
     for dtype in ("float32", "int8"):
