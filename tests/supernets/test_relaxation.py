@@ -14,10 +14,9 @@ from tests.dense_nets import softmax
 from tfnas import derive
 from tfnas import ops
 from tfnas.arch import Arch
-from tfnas.supernets.dense import ArchParameters
-from tfnas.supernets.dense import DenseSupernet
-from tfnas.supernets.dense import Draw
-from tfnas.supernets.dense import PathWeights
+from tfnas.supernets.lattice import ArchParameters
+from tfnas.supernets.lattice import LatticeSupernet
+from tfnas.supernets.lattice import PathWeights
 
 TEMPERATURE = 0.6
 ALL = 10
@@ -26,7 +25,7 @@ ALL = 10
 @pytest.fixture(scope="module")
 def net():
     space = dense_nets.space()
-    net = DenseSupernet(space, seed=3, temperature=TEMPERATURE)
+    net = LatticeSupernet(space, seed=3, temperature=TEMPERATURE)
     rng = np.random.default_rng(0)
     for table in net.arch.as_list():
         table.assign(rng.normal(size=table.shape))
@@ -37,20 +36,33 @@ def make_draw(net, k, seed=0):
     """`k` random ops of each row, ascending."""
     rng = np.random.default_rng(seed)
 
-    def rows(layers, ops):
-        drawn = [np.sort(rng.permutation(ops)[:k]) for _ in layers]
+    def rows(links, ops):
+        drawn = [np.sort(rng.permutation(ops)[:k]) for _ in links]
         return tf.constant(np.array(drawn), tf.int32)
 
-    spec = net.space.spec
-    return Draw(
-        rows(net.heads, len(spec.head_ops)),
-        rows(net.stacks, len(spec.stack_ops)),
+    spec, (heads, stacks) = net.space.spec, net.tables
+    return (
+        rows(heads, len(spec.head_ops)), rows(stacks, len(spec.stack_ops))
     )
 
 
+def place(net, name):
+    """Returns the one layer of a link, and its row in its table if any."""
+    number = net.lattice.find(name)
+    rows = [table.index(number) for table in net.tables if number in table]
+    (layer,) = net.layers[number]
+    return (layer, *rows)
+
+
+def connections(net):
+    """Returns the weighed links as `(block, block)`, in their order."""
+    links = [net.lattice.links[i] for i in net.lattice.weighed]
+    return [(link.source[0], link.to[0]) for link in links]
+
+
 def run(net, x, draw, arch=None, **options):
-    arch = arch or ArchParameters(
-        *[v.read_value() for v in net.arch.as_list()]
+    arch = arch or ArchParameters.of(
+        [v.read_value() for v in net.arch.as_list()]
     )
     weights = [s.read() for s in net.select(draw)]
     return net(
@@ -102,29 +114,33 @@ def relaxed(net, x, draw):
         return mix(layer, [block], in_shape, [0], np.zeros(1), x)
 
     stem, project = space.stem()
-    x = fixed(net.stem, stem, space.input_shape, x)
-    outputs = [fixed(net.fixed[0], project, space.shape(0), x)]
+    layers = net.layers[net.lattice.find("stem+fixed")]
+    x = fixed(layers[0], stem, space.input_shape, x)
+    outputs = [fixed(layers[1], project, space.shape(0), x)]
     for to in range(1, spec.tail):
         x = 0.0
         for b in spec.incoming(to):
-            row = net.head_rows[b, to]
+            layer, row = place(net, f"head{b}_{to}")
             x += p[b, to] * mix(
-                net.heads[row],
+                layer,
                 [space.head(b, to, op) for op in spec.head_ops],
                 space.shape(b), draws[0][row], heads[row], outputs[b],
             )
         for j in range(spec.layers[to]):
-            row = net.stack_rows[to, j]
+            layer, row = place(net, f"stack{to}_{j}")
             x = mix(
-                net.stacks[row], [space.stack(to, op) for op in spec.stack_ops],
+                layer, [space.stack(to, op) for op in spec.stack_ops],
                 space.shape(to), draws[1][row], stacks[row], x,
             )
         outputs.append(x)
     ends = spec.incoming(spec.tail)
     q = softmax(np.array([p[b, spec.tail] for b in ends]))
     x = sum(
-        weight * fixed(tail, space.tail(b)[0], space.shape(b), outputs[b])
-        for weight, tail, b in zip(q, net.tails, ends, strict=True)
+        weight * fixed(
+            *place(net, f"tail{b}"), space.tail(b)[0], space.shape(b),
+            outputs[b],
+        )
+        for weight, b in zip(q, ends, strict=True)
     )
     kernel, bias = (v.numpy() for v in net.fc)
     return x.mean((1, 2)) @ kernel + bias
@@ -139,17 +155,18 @@ def test_it_is_the_weighted_sum_of_section_4(net, k):
 
 
 def test_ops_weigh_by_a_softmax_over_the_active_ones_only(net):
-    arch = ArchParameters(
-        tf.tile([[0.0, np.log(3.0), np.log(5.0)]], [len(net.heads), 1]),
-        tf.tile([[np.log(2.0), 0.0, np.log(6.0)]], [len(net.stacks), 1]),
-        tf.zeros(net.arch.paths.shape),
+    heads, stacks = net.tables
+    tables = (
+        tf.tile([[0.0, np.log(3.0), np.log(5.0)]], [len(heads), 1]),
+        tf.tile([[np.log(2.0), 0.0, np.log(6.0)]], [len(stacks), 1]),
     )
-    pairs = [tf.tile([[0, 2]], [len(x), 1]) for x in (net.heads, net.stacks)]
-    heads, stacks = net.op_weights(arch, Draw(*pairs))
+    arch = ArchParameters(tables, tf.zeros(net.arch.paths.shape))
+    pairs = tuple(tf.tile([[0, 2]], [len(x), 1]) for x in net.tables)
+    heads, stacks = net.op_weights(arch, pairs)
     np.testing.assert_allclose(heads[0], [1 / 6, 5 / 6], rtol=1e-6)
     np.testing.assert_allclose(stacks[0], [2 / 8, 6 / 8], rtol=1e-6)
-    singles = [tf.tile([[1]], [len(x), 1]) for x in (net.heads, net.stacks)]
-    for weights in net.op_weights(arch, Draw(*singles)):
+    singles = tuple(tf.tile([[1]], [len(x), 1]) for x in net.tables)
+    for weights in net.op_weights(arch, singles):
         assert (weights.numpy() == 1).all()
 
 
@@ -159,7 +176,7 @@ def test_paths_weigh_by_their_sources_softmax_at_the_temperature(net):
     paths[1] = TEMPERATURE * np.log([1, 2, 5])
     paths[3, :2] = TEMPERATURE * np.log([3, 1])
     weights = net.path_weights(tf.constant(paths))
-    by_link = dict(zip(net.connections, weights.connections, strict=True))
+    by_link = dict(zip(connections(net), weights.links, strict=True))
     tail = net.space.spec.tail
     expected = {
         (1, 2): 1 / 8, (1, 3): 2 / 8, (1, 4): 5 / 8,
@@ -170,21 +187,21 @@ def test_paths_weigh_by_their_sources_softmax_at_the_temperature(net):
         assert float(by_link[link]) == pytest.approx(value)
     # The tail: a second softmax, nearest block first, at temperature 1.
     np.testing.assert_allclose(
-        weights.tails, softmax(np.array([1.0, 1 / 4])), rtol=1e-6
+        weights.meets, softmax(np.array([1.0, 1 / 4])), rtol=1e-6
     )
 
 
 def test_connections_are_those_of_the_space_in_order(net):
-    assert net.connections == dense_nets.links(net.space.spec)
+    assert connections(net) == dense_nets.links(net.space.spec)
 
 
 def test_the_temperature_reaches_the_paths_only():
     space = dense_nets.space()
-    cold, warm = (DenseSupernet(space, 0, t) for t in (0.5, 2.0))
+    cold, warm = (LatticeSupernet(space, 0, t) for t in (0.5, 2.0))
     draw, paths = make_draw(cold, 2), tf.ones(cold.arch.paths.shape)
     paths *= tf.range(1.0, 1 + paths.shape[1])
     one, two = (net.path_weights(paths) for net in (cold, warm))
-    assert not np.allclose(one.connections, two.connections)
+    assert not np.allclose(one.links, two.links)
     for a, b in zip(
         cold.op_weights(cold.arch, draw), warm.op_weights(warm.arch, draw),
         strict=True,
@@ -197,7 +214,7 @@ def test_unused_path_parameters_get_no_gradient(net):
     with tf.GradientTape() as tape:
         tape.watch(arch)
         logits = run(
-            net, images(net, 4), make_draw(net, 2), ArchParameters(*arch)
+            net, images(net, 4), make_draw(net, 2), ArchParameters.of(arch)
         )
         loss = tf.reduce_sum(logits**2)
     *_, gradient = tape.gradient(loss, arch)
@@ -220,7 +237,7 @@ def test_one_trace_serves_every_draw(net):
 def test_groups_of_the_batch_run_as_if_alone():
     space = dense_nets.space()
     whole, grouped = (
-        DenseSupernet(space, bn_groups=groups) for groups in (1, 2)
+        LatticeSupernet(space, bn_groups=groups) for groups in (1, 2)
     )
     draw, x = make_draw(whole, 1), images(whole, 8)
     halves = [run(whole, half, draw) for half in np.split(x, 2)]
@@ -231,14 +248,13 @@ def test_groups_of_the_batch_run_as_if_alone():
 
 def test_a_connection_of_weight_0_is_not_run_when_sparse(net):
     draw = make_draw(net, 1)
-    poisoned = net.heads[net.head_rows[1, 3]].weights_of(
-        int(draw.heads[net.head_rows[1, 3], 0])
-    )[0]
+    layer, row = place(net, "head1_3")
+    poisoned = layer.weights_of(int(draw[0][row, 0]))[0]
     kept = poisoned.numpy()
     poisoned.assign(np.full(kept.shape, np.nan))
     weights = net.path_weights(net.arch.paths)
-    closed = tf.constant([float(c != (1, 3)) for c in net.connections])
-    paths = PathWeights(weights.connections * closed, weights.tails)
+    closed = tf.constant([float(c != (1, 3)) for c in connections(net)])
+    paths = PathWeights(weights.links * closed, weights.meets)
     outputs = {
         sparse: net(
             images(net, 4), draw, [s.read() for s in net.select(draw)],
