@@ -109,6 +109,23 @@ def test_viterbi_of_equal_parameters_is_a_shortest_path():
     assert len(choice.path) + 2 == shortest
 
 
+def test_a_target_is_hit_where_a_network_costs_less_than_its_operators():
+    """A calibration may find a time that is less than nothing beside them."""
+    space = spaces.get("proxyless_mbconv@32")
+    counted = LatticeCosts.from_madds(space)
+    least, most = counted.reachable()
+    costs = dataclasses.replace(counted, base=-0.9 * least)
+    p = Likelihood.of(
+        space.lattice,
+        {i: softmax(np.zeros(len(k.options)))
+         for i, k in enumerate(space.lattice.links) if k.searched},
+    )
+    for share in (0.0, 0.3, 1.0):
+        target = costs.base + least + share * (most - least)
+        found = costs.cost(likeliest_at(costs, p, target))
+        assert found == pytest.approx(target, rel=0.02)
+
+
 @pytest.mark.parametrize("name", ["densenas_mbv2@32", "densenas_resnet@32"])
 def test_the_cost_of_a_choice_is_that_of_its_network(name):
     space = spaces.get(name)

@@ -12,6 +12,7 @@ from tfnas.cost.counting import count
 from tfnas.cost.expected import ExpectedCost
 from tfnas.cost.lattice import LatticeCosts
 from tfnas.errors import ArtifactError
+from tfnas.errors import ConfigError
 from tfnas.spaces.lattice import LatticeSpace
 from tfnas.spaces.lattice import Link
 
@@ -149,3 +150,115 @@ def test_lattices_of_published_spaces_hold_their_networks(name):
         arch = space.sample(seed)
         assert space.from_route(space.route(arch)).id == arch.id
     assert set(space.lattice.always) >= {0}
+
+
+_ROW = ((mbconv(8, 8),), (mbconv(8, 8, k=5),))
+_STEM = Link.fixed("stem", 0, 1, [conv(3, 8)], (8, 8, 3))
+
+
+def link(name, source, to, options=_ROW, shape=(8, 8, 8), **kwargs):
+    return Link(name, source, to, options, shape, **kwargs)
+
+
+def end(source, to, classes=5):
+    return Link.fixed(
+        "end", source, to, [Block("classifier", 8, classes)], (8, 8, 8)
+    )
+
+
+class Given(LatticeSpace):
+    """A space of given links."""
+
+    def __init__(self, *links):
+        super().__init__("given", (8, 8, 3), 5)
+        self._given = links
+
+    def links(self):
+        return self._given
+
+
+def test_a_line_is_taken():
+    assert Given(_STEM, link("a", 1, 2), end(2, 3)).num_choices == 2
+
+
+@pytest.mark.parametrize(
+    "links, told",
+    [
+        ([], "expected links. Received: none"),
+        (["a"], "expected links (see `Link`). Received: a"),
+        ([_STEM, end(1, 2)], "expected something to choose"),
+        (
+            [_STEM, link("a", 1, 2), link("a", 2, 3), end(3, 4)],
+            "link a: expected names of its own",
+        ),
+        (
+            [_STEM, link("a+b", 1, 2), end(2, 3)],
+            "link a+b: expected one name, without `+`",
+        ),
+        (
+            [Link.fixed("a", 0, 1, [conv(3, 8), conv(8, 8)], (8, 8, 3))],
+            "link a: expected 2 names joined by `+`",
+        ),
+        ([_STEM, link("a|b", 1, 2), end(2, 3)], "Received: 'a|b'"),
+        ([_STEM, link("", 1, 2), end(2, 3)], "Received: ''"),
+        ([_STEM, link(3, 1, 2), end(2, 3)], "Received: 3"),
+        (
+            [_STEM, link("a", 1, 3), link("b", 2, 3), end(3, 4)],
+            "link b: expected a link into its first node, 2. Received: none",
+        ),
+        (
+            [_STEM, link("a", 1, 2, weighed=True),
+             link("b", 1, 3, weighed=True), end(3, 4)],
+            "link a: expected a link out of its last node, 2. Received: none",
+        ),
+        (
+            [_STEM, link("a", 1, 2), link("b", 2, 1), end(2, 3)],
+            "link b: expected a link to a later node. Received: 2 to 1",
+        ),
+        (
+            [_STEM, link("a", 1, "x"), end("x", "y")],
+            "link a: expected a link to a later node. Received: 1 to 'x'",
+        ),
+        (
+            [_STEM, link("a", "x", "y"), end("y", "z")],
+            "expected nodes of one kind",
+        ),
+        ([_STEM, link("a", 1, 2, ()), end(2, 3)], "link a: expected options"),
+        (
+            [_STEM, link("a", 1, 2, (_ROW[0], ())), end(2, 3)],
+            "link a: expected options",
+        ),
+        (
+            [_STEM, link("a", 1, 2, searched=False), end(2, 3)],
+            "link a: expected one option, as it is not searched. Received: 2",
+        ),
+        (
+            [_STEM, link("a", 1, 2, weighed=True), link("b", 1, 2), end(2, 3)],
+            "link b: expected a weighed link, as others leave 1",
+        ),
+        (
+            [_STEM, link("a", 1, 2, (_ROW[0], (mbconv(8, 8, 2),))), end(2, 3)],
+            "link a: expected one shape at node 2. Received: (4, 4, 8) and "
+            "(8, 8, 8)",
+        ),
+        (
+            [_STEM, link("a", 1, 2, shape=(4, 4, 8)), end(2, 3)],
+            "link a: expected an input of the shape (8, 8, 8). "
+            "Received: (4, 4, 8)",
+        ),
+        (
+            [_STEM, link("a", 1, 2, ((mbconv(9, 8),),)), end(2, 3)],
+            "link a: op `mbconv` takes (height, width, 9)",
+        ),
+        (
+            [_STEM, link("a", 1, 2), end(2, 3, classes=7)],
+            "link end: expected a classifier of 5 classes at its end",
+        ),
+    ],
+)
+def test_what_is_no_lattice_is_told_by_its_link(links, told):
+    with pytest.raises(ConfigError) as caught:
+        Given(*links).sample(0)
+    message = str(caught.value)
+    assert message.startswith("space `given`")
+    assert told in message and "\n" not in message

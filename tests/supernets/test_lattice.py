@@ -14,6 +14,10 @@ from tests import dense_nets
 from tests.published_nets import NETS
 from tfnas import derive
 from tfnas import spaces
+from tfnas.arch import Block
+from tfnas.errors import ConfigError
+from tfnas.spaces.lattice import LatticeSpace
+from tfnas.spaces.lattice import Link
 from tfnas.supernets.lattice import LatticeSupernet
 
 
@@ -290,3 +294,71 @@ def test_the_seed_decides_the_weights():
         np.testing.assert_array_equal(a, b)
         if a.shape.rank == 4:
             assert not np.array_equal(a, c)
+
+
+class Fork(LatticeSpace):
+    """A fork that a fixed way and searched ones join; `end` is its end."""
+
+    def __init__(self, *end, row=None):
+        super().__init__("fork", (32, 32, 3), 5)
+        self._end = end or [classifier("end")]
+        self._row = row or [[mbconv(3)], [mbconv(5)]]
+
+    def links(self):
+        inner = (32, 32, 8)
+        row = tuple(map(tuple, self._row))
+        stem = Block("conv", 3, 8, attrs={"k": 3})
+        yield Link.fixed("stem", 0, 1, [stem], (32, 32, 3))
+        yield Link.fixed("fixed", 1, 2, [mbconv(3)], inner, weighed=True)
+        yield Link("free", 1, 2, row, inner, weighed=True)
+        yield from self._end
+
+
+def mbconv(k):
+    return Block("mbconv", 8, 8, attrs={"k": k, "e": 2})
+
+
+def classifier(name, weighed=False):
+    block = Block("classifier", 8, 5)
+    return Link.fixed(name, 2, 3, [block], (32, 32, 8), weighed)
+
+
+def test_a_fixed_way_of_a_fork_has_the_weight_of_its_path():
+    space = Fork()
+    net, x = LatticeSupernet(space), images(space, 4)
+    routes = [((0, 0), (i, 0), (3, 0)) for i in (1, 2)]
+    alone = []
+    for route in routes:
+        draw, paths = net.one_hot(route)
+        weights = [s.read() for s in net.select(draw)]
+        ones = [tf.ones(rows.shape) for rows in draw]
+        alone.append(net.outputs(x, draw, weights, ones, paths)[2])
+    net.arch.paths.assign([[np.log(3.0), 0.0]])
+    relaxed = net.outputs(
+        x, draw, weights, ones, net.path_weights(net.arch.paths)
+    )[2]
+    assert_close(relaxed, 0.75 * alone[0] + 0.25 * alone[1])
+
+
+@pytest.mark.parametrize(
+    "space, told",
+    [
+        (
+            Fork(classifier("a", True), classifier("b", True)),
+            "link a: expected one classifier",
+        ),
+        (
+            Fork(row=[[mbconv(3), mbconv(3)], [mbconv(5)]]),
+            "link free: expected candidates of one block in a supernet. "
+            "Received: [2, 1] blocks",
+        ),
+        (
+            Fork(row=[[mbconv(3)], [Block("conv", 8, 8, attrs={"k": 3})]]),
+            "link free: Candidates of a mixed layer must have one form",
+        ),
+    ],
+)
+def test_a_space_that_no_supernet_holds_is_told_by_its_link(space, told):
+    with pytest.raises(ConfigError) as caught:
+        LatticeSupernet(space)
+    assert str(caught.value).startswith(f"space `fork`, {told}")

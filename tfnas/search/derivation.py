@@ -114,7 +114,8 @@ def likeliest_at(
         raise InfeasibleBudget(
             f"a target cost must be positive. Received: {target}"
         )
-    width = _HEADROOM * target / _BINS
+    # Less than nothing beside the operators leaves more for them.
+    width = (_HEADROOM * target - min(costs.base, 0)) / _BINS
     score, steps = _best_of_each_bin(costs, p, width)
     bins = np.flatnonzero(np.isfinite(score))
     if not len(bins):

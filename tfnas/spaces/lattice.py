@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import re
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from tfnas.spaces.base import Space
 # From the first node to the last: the number of each link, and of its option.
 Route = tuple[tuple[int, int], ...]
 _MAX_CHARS = 4096
+_NAME = re.compile(r"[^|\s]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,12 +170,21 @@ class LatticeSpace(Space):
 
     @abc.abstractmethod
     def links(self) -> Iterable[Link]:
-        """Yields the links of the lattice."""
+        """Yields the links of the lattice; see `checked`."""
 
     @functools.cached_property
     def lattice(self) -> Lattice:
-        """The space as nodes and links."""
-        return Lattice(tuple(self.links()))
+        """The space as nodes and links, checked."""
+        lattice = checked(self, self.links())
+        if all(
+            len(out) < 2 and all(len(lattice.links[i].options) < 2 for i in out)
+            for out in lattice.outgoing.values()
+        ):
+            raise ConfigError(
+                f"space `{self.name}`: expected something to choose, options "
+                "of a link or links that leave a node. Received: one network"
+            )
+        return lattice
 
     def supernet_links(self) -> Iterable[Link]:
         """Yields the links as a supernet has them, of the same names."""
@@ -330,6 +341,121 @@ class LatticeSpace(Space):
     def blocks(self) -> Iterator[tuple[Block, Shape]]:
         """Yields the blocks of all options with their input shapes."""
         yield from self.lattice.blocks()
+
+
+def checked(space: LatticeSpace, links: Iterable[Link]) -> Lattice:
+    """Returns the lattice of links that lead through a space.
+
+    Raises:
+        ConfigError: naming the first link that cannot be as it is.
+    """
+    lattice, names = Lattice(tuple(links)), set[str]()
+    if not lattice.links:
+        raise _refusal(space, None, "links", "none")
+    for link in lattice.links:
+        rule = _rule_of(link, names)
+        if rule:
+            raise _refusal(space, getattr(link, "name", None), *rule)
+    try:
+        nodes, outgoing = lattice.nodes, lattice.outgoing
+    except TypeError as error:
+        raise _refusal(
+            space, None, "nodes of one kind, which sort", error
+        ) from error
+    shapes = {nodes[0]: {space.input_shape}}
+    for node in nodes[:-1]:
+        for i in outgoing[node]:
+            link = lattice.links[i]
+            rule = _rule_of_place(lattice, link, shapes)
+            if rule:
+                raise _refusal(space, link.name, *rule)
+            try:
+                ends = {_output(link, k) for k in range(len(link.options))}
+            except ArtifactError as error:
+                raise ConfigError(
+                    f"space `{space.name}`, link {link.name}: {error}"
+                ) from error
+            both = ends | shapes.setdefault(link.to, ends)
+            if len(both) > 1:
+                raise _refusal(
+                    space, link.name, f"one shape at node {link.to!r}",
+                    " and ".join(map(str, sorted(both))),
+                )
+    (shape,) = shapes[nodes[-1]]
+    if shape != (space.classes,):
+        end = lattice.links[lattice.incoming[nodes[-1]][0]]
+        raise _refusal(
+            space, end.name, f"a classifier of {space.classes} classes at "
+            "its end", f"an output of the shape {shape}",
+        )
+    return lattice
+
+
+def _refusal(
+    space: Space, link: Any, expected: str, received: Any
+) -> ConfigError:
+    where = "" if link is None else f", link {link!s:.80}"
+    return ConfigError(
+        f"space `{space.name}`{where}: expected {expected}. "
+        f"Received: {received!s:.200}"
+    )
+
+
+def _rule_of(link: Any, names: set[str]) -> tuple[str, Any] | None:
+    """Returns what is expected of a link alone, and what it has instead."""
+    if not isinstance(link, Link):
+        return "links (see `Link`)", link
+    if not isinstance(link.name, str) or not _NAME.fullmatch(link.name):
+        return "a name without spaces and `|`", repr(link.name)
+    rows = link.options
+    if not rows or not all(
+        isinstance(row, tuple) and row
+        and all(isinstance(block, Block) for block in row)
+        for row in rows
+    ):
+        return "options, each a tuple of blocks", rows
+    if not link.searched and len(rows) > 1:
+        return "one option, as it is not searched", len(rows)
+    own = link.name.split("+")
+    if not link.searched and len(own) != len(rows[0]):
+        return f"{len(rows[0])} names joined by `+`, one a block", link.name
+    if link.searched and len(own) > 1:
+        return "one name, without `+`, as it is searched", link.name
+    taken = names.intersection(own) or len({*own}) < len(own)
+    names.update(own)
+    if "" in own or taken:
+        return "names of its own", link.name
+    if not _before(link.source, link.to):
+        return "a link to a later node", f"{link.source!r} to {link.to!r}"
+    return None
+
+
+def _before(source: Any, to: Any) -> bool:
+    try:
+        return bool(source < to)
+    except TypeError:
+        return False
+
+
+def _rule_of_place(
+    lattice: Lattice, link: Link, shapes: Mapping[Any, set[Shape]]
+) -> tuple[str, Any] | None:
+    """Returns what is expected of a link among others, and what there is."""
+    if link.source not in shapes:
+        return f"a link into its first node, {link.source!r}", "none"
+    if link.to != lattice.nodes[-1] and not lattice.outgoing[link.to]:
+        return f"a link out of its last node, {link.to!r}", "none"
+    if not link.weighed and len(lattice.outgoing[link.source]) > 1:
+        return f"a weighed link, as others leave {link.source!r}", "a fixed one"
+    if {tuple(link.shape)} != shapes[link.source]:
+        (shape,) = shapes[link.source]
+        return f"an input of the shape {shape}", tuple(link.shape)
+    return None
+
+
+def _output(link: Link, option: int) -> Shape:
+    *_, (block, shape) = link.blocks(option)
+    return ops.lower(block, shape).output_shape
 
 
 def require(space: Space) -> LatticeSpace:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -20,10 +21,10 @@ import tensorflow as tf
 
 from tfnas import ops
 from tfnas.errors import ConfigError
-from tfnas.spaces.lattice import Lattice
 from tfnas.spaces.lattice import LatticeSpace
 from tfnas.spaces.lattice import Link
 from tfnas.spaces.lattice import Route
+from tfnas.spaces.lattice import checked
 from tfnas.supernets.base import Selected
 from tfnas.supernets.base import one_by_one
 from tfnas.supernets.base import stream
@@ -43,7 +44,7 @@ class PathWeights(NamedTuple):
 
     Args:
         links: Weight of each link of `lattice.weighed`.
-        meets: Weight of each link of `LatticeSupernet.meets`.
+        meets: Weight of each link of `LatticeSupernet.meets`, in one row.
     """
 
     links: tf.Tensor
@@ -87,7 +88,8 @@ class LatticeSupernet:
     Attributes:
         lattice: The lattice as the supernet has it.
         tables: The searched links that each table of `arch.ops` is for.
-        meets: The fixed links among the weighed ones, nearest source first.
+        meets: For each node where fixed weighed links from several nodes
+            meet, and nothing else, these links, nearest source first.
         layers: For each link its layers, one after another; `None` stands
             for the classifier.
         arch: The architecture parameters.
@@ -101,7 +103,7 @@ class LatticeSupernet:
         bn_groups: int = 1,
     ):
         self.space, self.temperature, self._seed = space, temperature, seed
-        self.lattice = lattice = Lattice(tuple(space.supernet_links()))
+        self.lattice = lattice = checked(space, space.supernet_links())
         tables: dict[tuple[bool, int], list[int]] = {}
         for i, link in enumerate(lattice.links):
             if link.searched:
@@ -109,8 +111,10 @@ class LatticeSupernet:
                 tables.setdefault(kind, []).append(i)
         self.tables = list(tables.values())
         self.meets = [
-            i for node in lattice.nodes for i in lattice.incoming[node]
-            if lattice.links[i].weighed and not lattice.links[i].searched
+            ends for ends in lattice.incoming.values()
+            if len({lattice.links[i].source for i in ends}) > 1
+            and all(lattice.links[i].weighed for i in ends)
+            and not any(lattice.links[i].searched for i in ends)
         ]
         functions = LayerFunctions(bn_groups)
         self.layers = [
@@ -123,6 +127,12 @@ class LatticeSupernet:
         self, link: Link, functions: LayerFunctions
     ) -> Iterator[MixedLayer | None]:
         if link.searched:
+            if {*map(len, link.options)} != {1}:
+                raise ConfigError(
+                    f"space `{self.space.name}`, link {link.name}: expected "
+                    "candidates of one block in a supernet. Received: "
+                    f"{[len(option) for option in link.options]} blocks"
+                )
             rows = [([block for (block,) in link.options], link.shape)]
         else:
             rows = [([block], shape) for block, shape in link.blocks(0)]
@@ -142,12 +152,14 @@ class LatticeSupernet:
                 ) from error
 
     def _build_classifier(self) -> None:
-        (end,) = self.lattice.incoming[self.lattice.nodes[-1]]
-        last = self.lattice.links[end].options[0][-1]
-        if last.op != _CLASSIFIER:
+        ends = self.lattice.incoming[self.lattice.nodes[-1]]
+        link = self.lattice.links[ends[0]]
+        last = link.options[0][-1]
+        if len(ends) > 1 or link.searched or last.op != _CLASSIFIER:
             raise ConfigError(
-                f"space `{self.space.name}`: expected a classifier as the "
-                f"last block of the lattice. Received: {last.op}"
+                f"space `{self.space.name}`, link {link.name}: expected one "
+                "classifier, fixed, as the last block of the supernet. "
+                f"Received: {last.op}, {len(ends)} links to the last node"
             )
         width, classes = last.in_channels, last.out_channels
         limit, draw = 1 / np.sqrt(width), stream(self._seed, "fc")
@@ -259,10 +271,12 @@ class LatticeSupernet:
         links = tf.gather_nd(
             self.path_probabilities(paths), np.argwhere(self.path_mask)
         )
-        ends = np.array(
-            [self.lattice.weighed.index(i) for i in self.meets], np.int32
-        )  # none where no fixed links are weighed
-        return PathWeights(links, tf.nn.softmax(tf.gather(links, ends)))
+        place = self.lattice.weighed.index
+        meets = [
+            tf.nn.softmax(tf.gather(links, [*map(place, ends)]))
+            for ends in self.meets
+        ]
+        return PathWeights(links, tf.concat([tf.zeros([0]), *meets], 0))
 
     def op_weights(
         self, arch: ArchParameters, draw: Draw
@@ -317,8 +331,8 @@ class LatticeSupernet:
             for table in self.tables
         )
         on = [[float(i in taken) for i in row]
-              for row in (self.lattice.weighed, self.meets)]
-        return draw, PathWeights(*map(tf.constant, on))
+              for row in (self.lattice.weighed, itertools.chain(*self.meets))]
+        return draw, PathWeights(*(tf.constant(w, tf.float32) for w in on))
 
 
 class _Forward:
@@ -345,7 +359,8 @@ class _Forward:
         weights = dict(
             zip(lattice.weighed, tf.unstack(paths.links), strict=True)
         )
-        weights |= zip(self.net.meets, tf.unstack(paths.meets), strict=True)
+        meets = itertools.chain(*self.net.meets)
+        weights |= zip(meets, tf.unstack(paths.meets), strict=True)
         outputs = {lattice.nodes[0]: images}
         for node in lattice.nodes[1:]:
             parts = [
