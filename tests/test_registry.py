@@ -4,6 +4,7 @@ import collections
 
 import pytest
 
+from tfnas import spaces
 from tfnas.errors import ConfigError
 from tfnas.registry import Registry
 
@@ -54,3 +55,50 @@ def test_only_a_table_that_says_so_imports_what_it_does_not_know(fruits):
             own.check(name)
     with pytest.raises(ConfigError, match="Unknown fruit"):
         fruits.get("collections.Counter")
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """Modules of a user that fail, and one that does not."""
+    for name, text in {
+        "tfnas_raises": "raise KeyError('gone\\nand more')",
+        "tfnas_no_python": "def f(:",
+        "tfnas_exits": "import sys; sys.exit(3)",
+        "tfnas_own": "three = 3\ndef make(classes=None): return classes",
+    }.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "path, told",
+    [
+        ("tfnas_raises.x", "KeyError in it: 'gone"),
+        ("tfnas_no_python.x", "SyntaxError in it: invalid syntax"),
+        ("tfnas_exits.x", "SystemExit in it: 3"),
+        ("tfnas_own.three", "3 is not a callable object"),
+        ("os.path.join", "missing a required argument: 'a'"),
+        ("os.system", "Expected the path of what makes a shape of classes"),
+        ("math.sqrt", "a function of Python's own"),
+    ],
+)
+def test_a_path_to_what_makes_nothing_is_refused_in_a_line(
+    broken, path, told
+):
+    own = Registry("shape", imports=True)
+    with pytest.raises(ConfigError) as caught:
+        own.make(path, classes=1)
+    message = str(caught.value)
+    assert told in message and repr(path) in message
+    assert "\n" not in message
+
+
+def test_what_a_path_makes_is_made(broken):
+    own = Registry("shape", imports=True)
+    assert own.make("tfnas_own.make", classes=4) == 4
+
+
+@pytest.mark.parametrize("path", ["tfnas_own.make", "collections.Counter"])
+def test_a_space_is_asked_whether_it_is_one(broken, path):
+    with pytest.raises(ConfigError, match="makes a space"):
+        spaces.get(path)

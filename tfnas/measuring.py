@@ -79,7 +79,10 @@ def get_device(
             )
         return HostDevice(runtime, threads, options.delegate == "xnnpack")
     if is_path(kind):
-        return _OWN.get(kind)(address)
+        device = _OWN.make(kind, address)
+        if not (hasattr(device, "describe") and hasattr(device, "measure")):
+            _OWN.refuse(kind, device)
+        return device
     if kind != "adb":
         raise ConfigError(
             "Expected device `host`, `adb`, `adb:SERIAL` or the dotted path "

@@ -8,9 +8,11 @@ come from files other than a user's config are no paths: see `is_path`.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 from typing import Generic
+from typing import NoReturn
 from typing import TypeVar
 
 from tfnas.errors import ConfigError
@@ -22,6 +24,10 @@ def is_path(name: str) -> bool:
     """Says whether a name is the dotted path of something to import."""
     parts = name.split(".")
     return len(parts) > 1 and all(part.isidentifier() for part in parts)
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
 
 
 class Registry(Generic[T]):
@@ -85,15 +91,46 @@ class Registry(Generic[T]):
                 f"{', '.join(self.names())}. Received: name={name!r}"
             )
 
+    def make(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Calls the object called `name`.
+
+        Raises:
+            ConfigError: if there is none, or it is not made for that.
+        """
+        make: Any = self.get(name)
+        try:
+            if inspect.isbuiltin(make):
+                raise TypeError("a function of Python's own")
+            inspect.signature(make).bind(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"Expected the path of what makes a {self.kind} of "
+                f"{', '.join([*map(_kind, args), *kwargs])}. "
+                f"Received: {name!r} ({error})"
+            ) from error
+        return make(*args, **kwargs)
+
+    def refuse(self, name: str, made: Any) -> NoReturn:
+        """Raises the error of a path that makes something else."""
+        raise ConfigError(
+            f"Expected the path of what makes a {self.kind}. "
+            f"Received: {name!r}, which makes a {_kind(made)}"
+        )
+
     def _load(self, path: str) -> Any:
         module, _, attribute = path.rpartition(".")
+        cause: BaseException
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ModuleNotFoundError, AttributeError) as error:
-            raise ConfigError(
-                f"Expected the path of a {self.kind} that Python finds (see "
-                f"PYTHONPATH). Received: {path!r} ({error})"
-            ) from error
+            reason, cause = str(error), error
+        except (Exception, SystemExit) as error:  # its own code runs
+            said = str(error).partition("\n")[0]
+            reason, cause = f"{_kind(error)} in it: {said}", error
+        raise ConfigError(
+            f"Expected the path of a {self.kind} that Python finds (see "
+            f"PYTHONPATH). Received: {path!r} ({reason})"
+        ) from cause
 
     def names(self) -> tuple[str, ...]:
         """Returns all names, sorted."""

@@ -253,4 +253,11 @@ def make(setting: Setting) -> Evaluator:
     Raises:
         ConfigError: for an unknown name; the message lists the known ones.
     """
-    return EVALUATORS.get(setting.config.search.evaluator).make(setting)
+    name = setting.config.search.evaluator
+    kind: Any = EVALUATORS.get(name)
+    if not (isinstance(kind, type) and issubclass(kind, Evaluator)):
+        raise ConfigError(
+            "Expected the path of a class that is an `Evaluator`. "
+            f"Received: {name!r}, which is {kind!r:.80}"
+        )
+    return kind.make(setting)

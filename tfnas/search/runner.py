@@ -56,8 +56,10 @@ def make_search(config: Any, progress: bool = True) -> tuple[Search, Loop]:
     if config.lut.path is not None:
         table = LatencyTable.load(config.lut.path)
         table.require_config(config.lut)
-    build = SEARCHES.get(config.algorithm)
-    return build(Setting(config, loop, table)), loop
+    search = SEARCHES.make(config.algorithm, Setting(config, loop, table))
+    if not isinstance(search, Search):
+        SEARCHES.refuse(config.algorithm, search)
+    return search, loop
 
 
 def _inputs(config: Any) -> dict[str, Any]:

@@ -170,4 +170,7 @@ def get(
     if colon:
         make = _FROM_FILES.get(kind)
         return make(name, path, classes=classes, input_shape=input_shape)
-    return _SPACES.get(name)(classes=classes, input_shape=input_shape)
+    space = _SPACES.make(name, classes=classes, input_shape=input_shape)
+    if not isinstance(space, Space):
+        _SPACES.refuse(name, space)
+    return space
