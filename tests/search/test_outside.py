@@ -8,8 +8,11 @@ import pytest
 
 from tests.search import outside
 from tests.tiny_runs import ROOT
+from tfnas import artifacts
 from tfnas import config_files
 from tfnas import spaces
+from tfnas.bin import options
+from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.search import SEARCHES
 from tfnas.search import builders
@@ -60,6 +63,7 @@ def program(name, *words):
     )
 
 
+@pytest.mark.slow
 def test_a_search_of_another_package_runs_and_is_derived(tmp_path):
     here = outside.__name__
     done = program(
@@ -79,6 +83,31 @@ def test_a_search_of_another_package_runs_and_is_derived(tmp_path):
     )
     done = program("derive", *words, "--allow_imports")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "field, value, told",
+    [
+        ("space", 3, "`space` must be a text. Received: 3"),
+        ("algorithm", ["x"], "`algorithm` must be a text. Received: ['x']"),
+        ("search", 4, "`search` must be an object. Received: 4"),
+        ("search", {"evaluator": 7}, "`search.evaluator` must be a text"),
+        ("lut", 3, "`lut` must be an object. Received: 3"),
+        ("data", None, "`data` must be an object. Received: None"),
+    ],
+)
+def test_a_damaged_config_of_a_workdir_is_told_by_its_field(
+    field, value, told, tmp_path
+):
+    whole = {
+        "algorithm": "guided", "space": "proxyless_mbconv@32", "data": {},
+        "search": {}, "lut": {},
+    }
+    path = tmp_path / "config.json"
+    artifacts.write_json(path, {**whole, field: value})
+    with pytest.raises(ArtifactError) as caught:
+        options.saved_config(str(tmp_path))
+    assert str(caught.value).startswith(f"{path}: field {told}")
 
 
 def test_configs_name_what_there_is():

@@ -11,9 +11,11 @@ from absl import flags
 from ml_collections import config_dict
 
 from tfnas import artifacts
+from tfnas import fields
 from tfnas import seeds
 from tfnas.cost.lut import MAX_ERROR
 from tfnas.errors import ConfigError
+from tfnas.fields import Fields
 from tfnas.registry import is_path
 from tfnas.train import distribute
 
@@ -135,22 +137,27 @@ def saved_config(workdir: str) -> config_dict.ConfigDict:
     """Returns the merged config that a workdir was made with.
 
     Raises:
-        ArtifactError: when the workdir has none.
+        ArtifactError: when the workdir has none, or a damaged one.
         ConfigError: when it is no search's, or names what is to be imported
             without `--allow_imports`.
     """
-    value: dict[str, Any] = artifacts.read_json(f"{workdir}/config.json")
+    path = f"{workdir}/config.json"
+    value: dict[str, Any] = artifacts.read_json(path)
     if not {"search", "lut", "space"} <= set(value):
         raise ConfigError(
             "`workdir` must be that of a search. "
             f"Received: {workdir} with {sorted(value)}"
         )
+    file = Fields(value, path)
+    for section in ("lut", "data"):
+        file.need(section, fields.OBJECT)
     names = {
-        "algorithm": value.get("algorithm"), "space": value["space"],
-        "search.evaluator": value["search"].get("evaluator"),
+        "algorithm": file.need("algorithm", fields.TEXT),
+        "space": file.need("space", fields.TEXT),
+        "search.evaluator": file.section("search").text("evaluator"),
     }
     for field, name in names.items():
-        if is_path(name or "") and not flags.FLAGS.allow_imports:
+        if is_path(name) and not flags.FLAGS.allow_imports:
             raise ConfigError(
                 f"{workdir} names a part of another package; if you trust "
                 f"it: --allow_imports. Received: {field}={name!r}"
