@@ -111,6 +111,7 @@ def test_what_cannot_be_held_of_a_dataset_is_refused(monkeypatch):
         (dataset.take(0), "one without images"),
         (dataset.map(lambda x, y: {"x": x, "y": y}), "Received: a set of {"),
         (dataset.map(lambda x, y: (x, y, y)), r"Received: a set of \("),
+        (dataset.map(lambda x, y: ("x", y)), r"Received: a set of \("),
         (dataset.map(lambda x, y: (x, tf.one_hot(y, 3))).take(2), "one-hot"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -133,6 +134,12 @@ def test_what_cannot_be_held_of_a_dataset_is_refused(monkeypatch):
         (lambda x, y: (x, y[1:]), r"12 integers.*int64 \(11,\)"),
         (lambda x, y: (x, y / 2), "Received: float64"),
         (lambda x, y: (x, np.eye(3)[y].astype(int)), "one-hot"),
+        (lambda x, y: (x[:, :0], y), r"uint8 \(12, 0, 8, 3\)"),
+        (lambda x, y: (x, y + 10**12), "label=1000000000002 of 12 images"),
+        (
+            lambda x, y: ((x / 1.0, y), (x / 255.0, y)),
+            "on alike. Received: up to 25. and ",
+        ),
     ],
 )
 def test_wrong_images_are_refused_in_a_line(change, message):

@@ -80,12 +80,18 @@ def held(
             "`data` must have images to test on, ((x_train, y_train), "
             "(x_test, y_test)). Received: images to train on"
         )
+    most = train[1].max(initial=-1)
+    if most >= len(train[1]) > 0:
+        raise ConfigError(
+            "The labels of `data` must count the classes from 0, with images "
+            f"of each. Received: label={most} of {len(train[1])} images"
+        )
     name = SCHEME + _digest(*train, *test)
     config = config.copy_and_resolve_references()
     config.data.name = name
     outer = _held.get(name)
     _held[name] = Source(
-        tuple(str(label) for label in range(train[1].max(initial=-1) + 1)),
+        tuple(str(label) for label in range(most + 1)),
         part_of(*train), part_of(*test), untested=not len(test[1]),
     )
     try:
@@ -125,7 +131,14 @@ def _halves(data: Any) -> list[tuple[np.ndarray, np.ndarray]]:
         raise ConfigError(f"{_EXPECTED}. Received: {len(given)} of them")
     halves = [_pair(half) for half in given]
     floats = [x for x, _ in halves if x.dtype.kind == "f" and x.size]
-    unit = 255.0 if floats and max(x.max() for x in floats) <= 1 else 1.0
+    shares = {bool(x.max() <= 1) for x in floats}
+    if len(shares) > 1:
+        raise ConfigError(
+            "The images of `data` must be from 0 to 255, or all floats from 0 "
+            "to 1, to train and to test on alike. Received: up to "
+            + " and ".join(f"{x.max():g}" for x in floats)
+        )
+    unit = 255.0 if True in shares else 1.0
     pairs = [(_pixels(images, unit), labels) for images, labels in halves]
     if len(pairs) == 1:
         pairs.append((pairs[0][0][:0], pairs[0][1][:0]))
@@ -156,6 +169,7 @@ def _pair(half: Any) -> tuple[np.ndarray, np.ndarray]:
     if (
         images.dtype.kind not in "fiu"
         or images.ndim != 4 or images.shape[3] not in CHANNELS
+        or 0 in images.shape[1:]
     ):
         raise ConfigError(
             "The images of `data` must be numbers (images, height, width[, 1, "
@@ -178,6 +192,7 @@ def _read(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     if (
         not isinstance(spec, tuple) or len(spec) != 2
         or not all(isinstance(part, tf.TensorSpec) for part in spec)
+        or not all(p.dtype.is_floating or p.dtype.is_integer for p in spec)
     ):
         raise ConfigError(f"{_EXPECTED}. Received: a set of {spec}")
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
