@@ -122,6 +122,7 @@ def test_a_step_is_kerass(huber, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_seed_decides_everything(fitted):
     again = predictors.fit(SPACE, *pairs(), OPTIONS)
     options = dataclasses.replace(OPTIONS, seed=1)

@@ -63,7 +63,9 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES)
-@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize(
+    "channels", [1, pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_every_pass_names_the_image_that_ends_it(tmp_path, use, channels):
     config, path = _set(tmp_path, "half.png", BAD["half.png"])
     loaded = data.load({**config, "channels": channels})

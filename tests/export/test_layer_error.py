@@ -162,6 +162,7 @@ def test_last_error_of_each_output_is_that_by_hand(stranger):
         assert np.abs(found / by_hand - 1).min() < 1e-5
 
 
+@pytest.mark.slow
 def test_layers_of_a_model_trained_for_int8_are_found_by_name():
     model = networks.random_weights(networks.SMALL, seed=1)
     digits = networks.digits(16, 32)

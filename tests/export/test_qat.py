@@ -59,6 +59,7 @@ def test_file_computes_what_was_trained(all_kinds, digits):
     fidelity.check(tuned, blob, digits.test.arrays()[0])
 
 
+@pytest.mark.slow
 def test_no_tensor_is_rescaled_on_its_way(all_kinds):
     ops = export.describe(all_kinds[2])["ops"]
     assert "QUANTIZE" not in ops and "DEQUANTIZE" not in ops

@@ -1,5 +1,6 @@
 """Ops check their attributes, and their latency-table keys are invertible."""
 
+import functools
 import re
 
 import pytest
@@ -23,9 +24,14 @@ def _key_fields(key):
     return op, [field.partition("=")[0] for field in fields]
 
 
+@functools.cache
+def _keys(name):
+    return spaces.get(name).lut_keys()
+
+
 @pytest.mark.parametrize("name", spaces.names())
 def test_keys_of_a_space_are_invertible(name):
-    keys = spaces.get(name).lut_keys()
+    keys = _keys(name)
     assert keys == sorted(set(keys))
     for key in keys[:: len(keys) // 1000 + 1]:
         block, in_shape = ops.parse_lut_key(key)
@@ -34,7 +40,7 @@ def test_keys_of_a_space_are_invertible(name):
 
 @pytest.mark.parametrize("name", spaces.names())
 def test_keys_sort_their_attributes_and_state_the_padding(name):
-    for key in spaces.get(name).lut_keys():
+    for key in _keys(name):
         op, fields = _key_fields(key)
         assert fields == sorted(fields)
         assert op in WITHOUT_PADDING or "pad" in fields
@@ -69,7 +75,7 @@ def test_what_is_folded_away_before_timing_is_not_in_the_key():
 def test_a_skip_has_no_key():
     assert ops.lut_key(Block("skip", 8, 8), (4, 4, 8)) is None
     for space in spaces.names():
-        assert not [k for k in spaces.get(space).lut_keys() if "skip" in k]
+        assert not [k for k in _keys(space) if "skip" in k]
 
 
 def test_attributes_of_a_key_may_come_in_any_order():

@@ -243,7 +243,8 @@ def test_network_of_another_id_is_not_believed(
     archs[0]["arch"]["blocks"][0]["out"] += 1
     folder = edited(finished, tmp_path, archs=archs)
     assert outcome(config, folder) == []
-    assert "field `id` must be that of the network" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "field `archs[0].id` must be that of the network" in said
 
 
 def test_workdir_of_an_older_version_goes_on(config, middle, tmp_path):

@@ -77,7 +77,10 @@ def log_softmax(logits):
     return logits - np.log(np.exp(logits).sum(1, keepdims=True))
 
 
-@pytest.mark.parametrize("distill", ["none", "teacher", "in_place"])
+@pytest.mark.parametrize(
+    "distill",
+    ["none", pytest.param("teacher", marks=pytest.mark.slow), "in_place"],
+)
 def test_the_loss_is_the_sum_over_subnets(distill):
     phases = {"all": phase(sandwich=True)}
     training = make_training(make_config(phases, distill=distill))

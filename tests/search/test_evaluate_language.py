@@ -65,6 +65,7 @@ def test_a_score_depends_on_nothing_that_came_before(config, arch, score):
     assert proxy.score(arch) == score
 
 
+@pytest.mark.slow
 def test_workers_score_as_this_process_does(config, arch, score):
     evaluator = TrainingEvaluator(LanguageProxy.from_config(config), 2)
     try:

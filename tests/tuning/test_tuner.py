@@ -107,7 +107,10 @@ def test_killed_in_a_trial_it_ends_the_same(
     assert len(calls) == 4  # the one that was cut off is trained again
 
 
-@pytest.mark.parametrize("kind", ["random", "bayesian", "hyperband"])
+@pytest.mark.parametrize(
+    "kind",
+    ["random", pytest.param("bayesian", marks=pytest.mark.slow), "hyperband"],
+)
 def test_killed_between_any_two_trials_it_draws_the_same(
     tmp_path, dataset, monkeypatch, kind
 ):
