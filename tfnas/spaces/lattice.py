@@ -466,7 +466,7 @@ def require(space: Space) -> LatticeSpace:
     """
     if not isinstance(space, LatticeSpace):
         raise ConfigError(
-            "`densenas` searches spaces with a lattice, such as "
+            "a gradient search takes spaces with a lattice, such as "
             f"densenas_mbv2. Received: space={space.name!r}"
         )
     return space
