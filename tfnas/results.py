@@ -27,6 +27,7 @@ _DERIVED = "tfnas-derived/1"
 _BENCH = "tfnas-bench/1"
 _Derived = TypeVar("_Derived", bound="Derived")  # a subclass too
 _MAX_ROWS = 20  # of a summary
+_AMOUNT = fields.NOT_NEGATIVE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,15 +387,29 @@ class Bench:
 
 def _read(kind: Any, file: Fields) -> dict[str, Any]:
     """Returns the fields of a dataclass as a file has them, by their types."""
+    def amounts(file: Fields, name: str) -> dict[str, float]:
+        found = file.numbers(name)
+        for key, value in found.items():
+            if value < 0 or name == "accuracy" and value > 1:
+                rule = fields.SHARE if name == "accuracy" else _AMOUNT
+                file.refuse(f"{name}.{key}", rule[0], value)
+        return found
+
+    def amount(name: str) -> float | None:
+        value = file.number(name)
+        if value is not None and value < 0:
+            file.refuse(name, _AMOUNT[0], value)
+        return value
+
     readers = {
         "str": file.text,
-        "float | None": file.number,
+        "float | None": amount,
         "float": lambda name: file.need(name, fields.NOT_NEGATIVE),
         "int": lambda name: file.need(name, fields.whole(1)),
         "Mapping[str, str]": lambda name: file.section(name).flat(),
-        "Mapping[str, float]": file.numbers,
+        "Mapping[str, float]": lambda name: amounts(file, name),
         "Mapping[str, Mapping[str, float]]": lambda name: {
-            key: file.section(name).numbers(key)
+            key: amounts(file.section(name), key)
             for key in file.section(name).values
         },
     }

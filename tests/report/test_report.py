@@ -96,8 +96,12 @@ def test_strings_from_files_are_escaped(run_workdir):
         "random",
         lambda v: v.update(role=HOSTILE, tflite_ops={"int8": {HOSTILE: 1}}),
     )
-    for path in run_workdir.glob("derived/*/arch.json"):
+    for path in [*run_workdir.glob("derived/*/arch.json")]:
         _edit(path, poison_arch)
+        own = Arch.load(path).id
+        result = path.with_name("result.json")
+        _edit(result, lambda v, own=own: v.update(arch_id=own))
+        path.parent.rename(path.parent.with_name(own))
     page = report.write(run_workdir).read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -158,6 +162,13 @@ def test_network_that_is_not_the_one_of_its_id_is_refused(search_workdir):
         report.write(search_workdir)
 
 
+def test_architecture_of_another_network_is_refused(run_workdir):
+    path, other = sorted(run_workdir.glob("derived/*/arch.json"))
+    path.write_text(other.read_text())
+    with pytest.raises(ArtifactError, match="arch_id` must be that of its"):
+        report.write(run_workdir)
+
+
 def test_no_result_is_refused_by_name(tmp_path):
     with pytest.raises(ArtifactError, match="result.json"):
         report.write(tmp_path)
@@ -175,11 +186,27 @@ def test_no_result_is_refused_by_name(tmp_path):
         ("search/result.json", {"target": "fast"}, "target"),
         ("bench/bench.json", {"models": {}}, "models"),
         ("lut/table.json", {"rows": []}, "rows"),
+        ("derived/*/result.json", {"arch_id": "0" * 12}, "arch_id"),
+        ("derived/*/result.json", {"params": -1}, "params"),
+        (
+            "derived/*/result.json", {"accuracy": {"int8": 7.0}},
+            "accuracy.int8",
+        ),
+        (
+            "derived/*/result.json", {"tflite_ops": {"int8": {"ADD": -1}}},
+            "tflite_ops.int8.ADD",
+        ),
+        (
+            "bench/bench.json", {"models": [{
+                "measured_ms": -1, "spread": 0, "rounds": 1,
+            }]}, r"models\[0\].measured_ms",
+        ),
     ],
 )
 def test_wrong_field_is_named(run_workdir, file, change, named):
-    _edit(run_workdir / file, lambda value: value.update(change))
-    with pytest.raises(ArtifactError, match=f"{file}.*{named}"):
+    path = min(run_workdir.glob(file))
+    _edit(path, lambda value: value.update(change))
+    with pytest.raises(ArtifactError, match=f"{re.escape(str(path))}.*{named}"):
         report.write(run_workdir)
     assert not (run_workdir / "report.html").exists()
 

@@ -176,11 +176,18 @@ def _networks(derived: Path, found: str) -> tuple[Network, ...]:
     """Returns the derived networks: the one found, then others by role."""
     networks = []
     for path in sorted(derived.glob("*/result.json")):
-        arch = path.with_name("arch.json")
+        network, beside = Network.load(path), path.with_name("arch.json")
+        arch = Arch.load(beside) if beside.exists() else None
+        for expected in {path.parent.name, arch.id if arch else None} - {None}:
+            if network.arch_id != expected:
+                Fields({}, str(path)).refuse(
+                    "arch_id", "that of its folder and of arch.json there, "
+                    f"{expected}", network.arch_id,
+                )
         networks.append(
             dataclasses.replace(
-                Network.load(path),
-                arch=Arch.load(arch) if arch.exists() else None,
+                network,
+                arch=arch,
                 log=_log(path.parent / "train" / "log.jsonl"),
             )
         )
