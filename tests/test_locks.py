@@ -10,6 +10,7 @@ import pytest
 
 from tfnas import artifacts
 from tfnas import locks
+from tfnas.errors import ConfigError
 from tfnas.errors import Locked
 
 HOLD = """
@@ -127,3 +128,12 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(
         [alive, other, tmp_path / "a.json"]
     )
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_workdir_that_is_a_file_is_refused(tmp_path, name):
+    (tmp_path / "file").write_text("here")
+    with pytest.raises(ConfigError, match="expected a folder"):
+        with locks.workdir(tmp_path / name):
+            pass
+    assert (tmp_path / "file").read_text() == "here"

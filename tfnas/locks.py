@@ -15,6 +15,7 @@ import filelock
 
 from tfnas import artifacts
 from tfnas.artifacts import PathLike
+from tfnas.errors import ConfigError
 from tfnas.errors import Locked
 
 # Longer than it takes to see that the owner of a lock is gone, or that a
@@ -82,7 +83,12 @@ def _held(path: pathlib.Path, what: pathlib.Path) -> Iterator[None]:
 
 def _acquire(lock: filelock.BaseFileLock, folder: pathlib.Path) -> None:
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigError(
+                f"{folder}: expected a folder. Received: a file"
+            ) from error
         # Another process may remove the folder that it has made.
         with contextlib.suppress(FileNotFoundError):
             lock.acquire()

@@ -23,6 +23,7 @@ from tfnas.cost.lut import DEFAULT_LOWERING
 from tfnas.cost.lut import LatencyTable
 from tfnas.cost.lut import max_error
 from tfnas.cost.lut_fields import MeasuredNet
+from tfnas.cost.objective import check_numbers
 from tfnas.data import arrays
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
@@ -122,6 +123,7 @@ def check(config: Any) -> None:
     Raises:
         ConfigError: when the loop cannot run with the config.
     """
+    check_numbers(config)
     if config.target_madds is not None:
         raise ConfigError(
             "`target_madds` is for searches without a latency table. "

@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from tests import dense_nets
+from tfnas import whole_run
 from tfnas.cost.objective import check_target
 from tfnas.cost.objective import pareto_front
+from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
 
 
@@ -32,6 +35,16 @@ def test_a_target_outside_the_range_is_refused_with_the_range():
             "the target must lie in the reachable range 5..10 ms. "
             f"Received: {target:.4g} ms"
         )
+
+
+@pytest.mark.parametrize("name", ["target_ms", "target_madds"])
+@pytest.mark.parametrize("value", ["fast", math.nan, math.inf, 0, -1.0, True])
+def test_a_target_that_is_no_cost_is_refused_before_any_work(name, value):
+    config = ConfigDict({"target_ms": None, "target_madds": None})
+    with config.ignore_type():
+        config[name] = value
+    with pytest.raises(ConfigError, match=f"`{name}` must be a number above"):
+        whole_run.check(config)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tfnas import fields
 from tfnas.errors import ConfigError
 from tfnas.errors import InfeasibleBudget
 
@@ -25,8 +26,25 @@ def check_target(
         )
 
 
+def check_numbers(config: Any) -> None:
+    """Refuses a target that no network can have.
+
+    Args:
+        config: The whole config.
+
+    Raises:
+        ConfigError: naming the target.
+    """
+    expected, is_right = fields.optional(fields.POSITIVE)
+    for name in ("target_ms", "target_madds"):
+        if not is_right(config[name]):
+            raise ConfigError(
+                f"`{name}` must be {expected}. Received: {config[name]!r}"
+            )
+
+
 def check_unit(config: Any) -> None:
-    """Refuses a target that is not in the unit of the search.
+    """Refuses a target that is none, or not in the unit of the search.
 
     Args:
         config: The whole config; with `lut.path` costs are latencies, else
@@ -35,6 +53,7 @@ def check_unit(config: Any) -> None:
     Raises:
         ConfigError: naming the target.
     """
+    check_numbers(config)
     if config.lut.path is None and config.target_ms is not None:
         raise ConfigError(
             "`target_ms` needs a latency table, `lut.path`; without one "
