@@ -126,6 +126,19 @@ def test_a_target_is_hit_where_a_network_costs_less_than_its_operators():
         assert found == pytest.approx(target, rel=0.02)
 
 
+def test_a_target_is_hit_whatever_probabilities_came_to_nothing():
+    space = spaces.get("proxyless_mbconv@32")
+    costs = LatticeCosts.from_madds(space)
+    p = Likelihood.of(
+        space.lattice,
+        {i: np.eye(len(k.options))[0]
+         for i, k in enumerate(space.lattice.links) if k.searched},
+    )
+    for target in (*costs.reachable(), np.mean(costs.reachable())):
+        found = costs.cost(likeliest_at(costs, p, target))
+        assert found == pytest.approx(target, rel=0.02)
+
+
 @pytest.mark.parametrize("name", ["densenas_mbv2@32", "densenas_resnet@32"])
 def test_the_cost_of_a_choice_is_that_of_its_network(name):
     space = spaces.get(name)

@@ -20,6 +20,7 @@ from tfnas.spaces.lattice import Route
 
 _BINS = 2000  # of the cost axis, which ends at _HEADROOM times the target
 _HEADROOM = 1.25
+_LEAST = np.finfo(np.float64).tiny  # a probability of 0 rules nothing out
 _NEAREST = 50  # bins whose exact cost is looked at where none is near
 
 
@@ -146,11 +147,10 @@ def _best_of_each_bin(
     start = np.full(_BINS, -np.inf)
     start[0] = 0.0
     best, steps = {lattice.nodes[0]: start}, {}
-    with np.errstate(divide="ignore"):
-        logs = [
-            np.log(link) + np.log(options)
-            for link, options in zip(p.links, p.options, strict=True)
-        ]
+    logs = [
+        np.log(max(link, _LEAST)) + np.log(np.maximum(options, _LEAST))
+        for link, options in zip(p.links, p.options, strict=True)
+    ]
     for node in lattice.nodes[1:]:
         ways = [
             _options(
