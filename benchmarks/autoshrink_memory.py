@@ -91,11 +91,11 @@ def main(argv: list[str]) -> None:
     del argv
     cli.load_tensorflow()
     from tfnas import spaces
-    from tfnas.search import evaluate_proxy
     from tfnas.train import run_state
+    from tfnas.train import stage
 
     passes: dict[str, list[float]] = {"train": [], "valid": []}
-    evaluate_proxy.Loop = timed_loop(passes)  # type: ignore[misc]
+    stage.Loop = timed_loop(passes)  # type: ignore[misc]
     space = spaces.get("autoshrink_cnn@32").drawn(_NODES.value, 5)
     task = make_task()
     rows = [

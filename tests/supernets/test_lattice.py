@@ -356,6 +356,10 @@ def test_a_fixed_way_of_a_fork_has_the_weight_of_its_path():
             Fork(row=[[mbconv(3)], [Block("conv", 8, 8, attrs={"k": 3})]]),
             "link free: Candidates of a mixed layer must have one form",
         ),
+        (
+            Fork(row=[[Block("skip", 8, 8)]]),
+            "link free: A mixed layer must have a candidate beside skips",
+        ),
     ],
 )
 def test_a_space_that_no_supernet_holds_is_told_by_its_link(space, told):

@@ -104,6 +104,11 @@ class MixedLayer:
     ):
         graphs = [_lower(block, in_shape, affine) for block in candidates]
         real = [i for i, g in enumerate(graphs) if g.nodes]
+        if not real:
+            raise ValueError(
+                "A mixed layer must have a candidate beside skips. "
+                f"Received: {[b.op for b in candidates]}"
+            )
         if len({form(graphs[i]) for i in real}) != 1:
             raise ValueError(
                 "Candidates of a mixed layer must have one form. "
