@@ -103,6 +103,33 @@ def test_a_network_of_another_kind_is_refused():
         SPACE.route(other)
 
 
+class Ladder(LatticeSpace):
+    """30 equal layers that may be left out: 2 ** 30 routes, 31 networks."""
+
+    def __init__(self):
+        super().__init__("ladder", (8, 8, 3), 5)
+
+    def links(self):
+        yield Link.fixed("stem", 0, 1, [conv(3, 8)], (8, 8, 3))
+        row = ((conv(8, 8),), (Block("skip", 8, 8),))
+        for i in range(1, 31):
+            yield Link(f"layer{i}", i, i + 1, row, (8, 8, 8))
+        last = [Block("classifier", 8, 5)]
+        yield Link.fixed("classifier", 31, 32, last, (8, 8, 8))
+
+
+def test_many_routes_to_one_network_are_one_search():
+    ladder = Ladder()
+    stem, layer, last = conv(3, 8), conv(8, 8), Block("classifier", 8, 5)
+    other = conv(8, 8, k=5)
+    for layers, inside in (
+        ((layer,) * 15, True), ((layer,) * 31, False),
+        ((*(layer,) * 14, other), False),
+    ):
+        arch = Arch((stem, *layers, last), (8, 8, 3), 5, "ladder")
+        assert ladder.contains(arch) is inside
+
+
 def test_a_neighbour_differs_in_one_choice():
     for arch in every():
         for seed in range(10):

@@ -230,8 +230,12 @@ class LatticeSpace(Space):
         lattice = self.lattice
         last = lattice.nodes[-1]
         left: list[tuple[Any, int, Route]] = [(lattice.nodes[0], 0, ())]
+        seen = set()  # many routes may come to the same node and block
         while left:
             node, done, route = left.pop()
+            if (node, done) in seen:
+                continue
+            seen.add((node, done))
             if node == last and self.from_route(route).id == arch.id:
                 return route
             for i in reversed(lattice.outgoing[node]):
