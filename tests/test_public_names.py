@@ -10,6 +10,7 @@ import pytest
 
 import tfnas
 from tests.cost.lut_tables import make_table
+from tfnas.errors import ConfigError
 from tfnas.results import Found
 
 NAMES = [name for name in dir(tfnas) if not name.startswith("_")]
@@ -88,3 +89,13 @@ def test_import_alone_loads_nothing_heavy():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("config", ["densenas_mbv2:local", None, {"seed": 0}])
+@pytest.mark.parametrize("name", ["run", "run_search"])
+def test_what_is_no_config_is_refused_with_how_to_make_one(
+    name, config, tmp_path
+):
+    with pytest.raises(ConfigError, match=r"tfnas\.config\(.*Received"):
+        getattr(tfnas, name)(config, tmp_path / "w")
+    assert not (tmp_path / "w").exists()

@@ -24,6 +24,19 @@ Rule = tuple[str, Callable[[Any], bool]]
 _MAX_SHOWN = 80  # characters of a wrong value
 
 
+def check_is_config(config: Any) -> None:
+    """Refuses what is no config, such as the name of one.
+
+    Raises:
+        ConfigError: with how to make one.
+    """
+    if not hasattr(config, "copy_and_resolve_references"):
+        raise ConfigError(
+            "expected a config, as `tfnas.config(\"densenas_mbv2:local\")` "
+            f"returns. Received: {shown(config)}"
+        )
+
+
 def shown(value: Any) -> str:
     """Returns a wrong value as messages show it."""
     text = repr(value)

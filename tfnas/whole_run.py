@@ -28,6 +28,7 @@ from tfnas.data import arrays
 from tfnas.errors import ArtifactError
 from tfnas.errors import ConfigError
 from tfnas.errors import Diverged
+from tfnas.fields import check_is_config
 from tfnas.results import Bench
 from tfnas.results import Derived
 from tfnas.results import Measurement
@@ -107,6 +108,7 @@ def run(
         >>> result = tfnas.run(config, "runs/demo", target_ms=0.07)
         >>> result.best.arch.summary()
     """
+    check_is_config(config)
     if target_ms is not None:
         config = config.copy_and_resolve_references()
         config.target_ms = target_ms

@@ -14,6 +14,7 @@ from tfnas.cost.lut import LatencyTable
 from tfnas.cost.objective import check_unit
 from tfnas.data import arrays
 from tfnas.errors import ArtifactError
+from tfnas.fields import check_is_config
 from tfnas.search import SEARCHES
 from tfnas.search.base import Search
 from tfnas.search.base import SearchResult
@@ -177,6 +178,7 @@ def run_search(
         >>> result = tfnas.run_search(config, "run", data=(images, labels))
         >>> model = tfnas.build_model(result.best.arch)
     """
+    check_is_config(config)
     with arrays.held(config, data) as config:
         return _run_search(config, pathlib.Path(workdir), progress)
 
