@@ -45,6 +45,9 @@ cli.run(main)
 
 @pytest.fixture
 def start(tmp_path):
+    # Programs inherit that Ctrl-C is ignored, as in a script's background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def run(*words, length=0.3):
         path = tmp_path / "a program.py"
         path.write_text(PROGRAM.replace("LENGTH", str(length)))
@@ -55,7 +58,8 @@ def start(tmp_path):
         assert process.stdout.readline() == "begun\n"
         return process
 
-    return run
+    yield run
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,7 @@ def start(tmp_path):
 def test_step_is_finished_and_the_command_printed(start, number, code):
     process = start()
     process.send_signal(number)
-    output, errors = process.communicate()
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert output == "step\nsaved\n"
     assert f"stopped by {number.name}. To go on:\n" in errors
