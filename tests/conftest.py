@@ -7,6 +7,7 @@ module level: only then are the two logical CPU devices there in time.
 import os
 import pathlib
 import random
+import signal
 import sys
 
 import numpy as np
@@ -19,6 +20,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # as the programs do
 
 ROOT = pathlib.Path(__file__).parents[1]
+
+# In a script's background, or under nohup, these are ignored, and programs
+# that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_finish(session):

@@ -45,9 +45,6 @@ cli.run(main)
 
 @pytest.fixture
 def start(tmp_path):
-    # Programs inherit that Ctrl-C is ignored, as in a script's background.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-
     def run(*words, length=0.3):
         path = tmp_path / "a program.py"
         path.write_text(PROGRAM.replace("LENGTH", str(length)))
@@ -58,8 +55,7 @@ def start(tmp_path):
         assert process.stdout.readline() == "begun\n"
         return process
 
-    yield run
-    signal.signal(signal.SIGINT, before)
+    return run
 
 
 @pytest.mark.parametrize(
