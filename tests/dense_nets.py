@@ -128,9 +128,8 @@ def likelihood(space, p):
 
 def op_tables(lattice):
     """Returns the numbers of the links of heads, and of stack layers."""
-    searched = [i for i, k in enumerate(lattice.links) if k.searched]
     return [
-        [i for i in searched if lattice.links[i].weighed is weighed]
+        [i for i in lattice.searched if lattice.links[i].weighed is weighed]
         for weighed in (True, False)
     ]
 

@@ -32,14 +32,6 @@ class ExpectedCost:
     def __init__(self, costs: LatticeCosts, tables: Sequence[Sequence[int]]):
         self.costs, self._links = costs, tables
         self.tables = [padded([costs.rows[i] for i in t]) for t in tables]
-        links = costs.lattice.links
-        self._always = {
-            i for i in costs.lattice.always
-            if not links[i].searched and not links[i].weighed
-        }
-        self._common = costs.base + sum(
-            costs.rows[i][0] for i in sorted(self._always)
-        )
 
     def __call__(
         self, active: Sequence[Active], paths: tf.Tensor | None = None
@@ -60,7 +52,7 @@ class ExpectedCost:
             total = self._over_paths(terms, paths)
         else:  # every network takes all links
             total = tf.add_n([tf.reduce_sum(term) for term in terms])
-        return total + self._common
+        return total + self.costs.fixed
 
     def _over_paths(
         self, terms: Sequence[tf.Tensor], paths: tf.Tensor
@@ -82,7 +74,7 @@ class ExpectedCost:
                     parts.append(odds[i] * (cost[i] + rest))
                 else:
                     parts += ahead[link.to]
-                    parts += [] if i in self._always else [cost[i]]
+                    parts += [] if i in lattice.common else [cost[i]]
             ahead[node] = parts
         return tf.add_n(ahead[lattice.nodes[0]])
 

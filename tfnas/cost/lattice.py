@@ -76,9 +76,8 @@ class LatticeCosts:
 
     @property
     def fixed(self) -> float:
-        """What every network of a line costs, whatever is chosen."""
-        links = zip(self.lattice.links, self.rows, strict=True)
-        return self.base + sum(r[0] for link, r in links if not link.searched)
+        """What every network costs, whatever is chosen."""
+        return self.base + sum(self.rows[i][0] for i in self.lattice.common)
 
     def cost(self, route: Route) -> float:
         """Returns the cost of the network of a route."""

@@ -196,8 +196,10 @@ class AutoSpace(SupernetSearch):
         rows = [[*row, *map(Individual, _PINNED)] for row in rows]
         costs = self.costs.nets.of([[m.cell for m in row] for row in rows])
         scores = (np.array([m.score for m in row]) for row in rows)
+        lattice = costs.lattice
         p = Likelihood.of(
-            costs.lattice, {i: softmax(s) for i, s in enumerate(scores, 1)}
+            lattice,
+            dict(zip(lattice.searched, map(softmax, scores), strict=True)),
         )
         route = likeliest_at(costs, p, target, self.config.cost.tolerance)
         return self.space.to_arch(

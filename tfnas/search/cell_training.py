@@ -216,8 +216,7 @@ class CellTraining:
 
     def _gate_phase(self, running: RunningCells) -> Phase:
         costs = self._costs.of(running.chosen)
-        positions = range(1, len(running.chosen) + 1)  # the stem is link 0
-        expected = ExpectedCost(costs, [positions])
+        expected = ExpectedCost(costs, [costs.lattice.searched])
 
         def objective(images, labels, draw, values) -> Objective:
             (gates,) = values

@@ -78,8 +78,7 @@ class GateTraining:
         self._space, self._splits, self._loop = space, splits, loop
         self._reference = target or config.cost.reference
         self._check()
-        places = range(1, len(space.candidates) + 1)  # the stem is link 0
-        self._expected = ExpectedCost(costs, [places])
+        self._expected = ExpectedCost(costs, [space.lattice.searched])
         (self._cost_table,) = self._expected.tables
         with loop.strategy.scope():
             self.net = ChoiceSupernet(

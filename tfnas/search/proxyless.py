@@ -55,7 +55,7 @@ class ProxylessNAS(GradientSearch):
         return self.config.warmup_epochs + self.config.epochs
 
     def score(self, arch: Arch) -> float:
-        return self.training.score([k for _, k in self.space.route(arch)[1:-1]])
+        return self.training.score(self.space.codes(arch))
 
     def score_steps(self) -> int:
         return self.training.score_steps
@@ -64,10 +64,11 @@ class ProxylessNAS(GradientSearch):
         """Returns the softmax of each place's parameters."""
         lattice = self.space.lattice
         rows = softmax(self.training.logits().numpy())
-        places = list(enumerate(rows, 1))
-        return Likelihood.of(
-            lattice, {i: p[: len(lattice.links[i].options)] for i, p in places}
-        )
+        options = {
+            i: p[: len(lattice.links[i].options)]
+            for i, p in zip(lattice.searched, rows, strict=True)
+        }
+        return Likelihood.of(lattice, options)
 
     def weights_for(self, arch: Arch) -> list[list[np.ndarray]]:
         """Returns the shared weights of a network of the space."""

@@ -9,6 +9,7 @@ steps optimise.
 from __future__ import annotations
 
 import abc
+import functools
 import hashlib
 import json
 from typing import Any
@@ -138,7 +139,7 @@ class SupernetSearch(Search):
 
     def state(self) -> dict[str, Any]:
         return {
-            "space": self._fingerprint(),
+            "space": self._fingerprint,
             "steps": dict(self.loop.steps),
             "history": self.history,
             "archs": [f.to_json() for f in self.archs],
@@ -152,7 +153,7 @@ class SupernetSearch(Search):
                 "one of an earlier version, which this one does not go on "
                 "with; finish it there, or start in a new --workdir"
             )
-        if state["space"] != self._fingerprint():
+        if state["space"] != self._fingerprint:
             raise ConfigError(
                 "expected the candidates that the checkpoint was made with. "
                 f"Received: others, in space `{self.space.name}`"
@@ -164,6 +165,7 @@ class SupernetSearch(Search):
             for name in ("archs", "baseline")
         )
 
+    @functools.cached_property
     def _fingerprint(self) -> str:
         """Tells spaces of one name apart: their files may change."""
         blocks = [[b.to_json(), s] for b, s in self.space.blocks()]

@@ -112,6 +112,11 @@ class Lattice:
         }
 
     @functools.cached_property
+    def searched(self) -> list[int]:
+        """Numbers of the searched links."""
+        return [i for i, link in enumerate(self.links) if link.searched]
+
+    @functools.cached_property
     def weighed(self) -> list[int]:
         """Numbers of the weighed links, by source and where they lead."""
         return [
@@ -120,8 +125,8 @@ class Lattice:
         ]
 
     @functools.cached_property
-    def always(self) -> list[int]:
-        """Numbers of the links that every network takes."""
+    def common(self) -> list[int]:
+        """Numbers of the links that every network takes as they are."""
         before = {self.nodes[0]: 1}
         for node in self.nodes[1:]:
             before[node] = sum(
@@ -134,7 +139,8 @@ class Lattice:
             )
         return [
             i for i, link in enumerate(self.links)
-            if before[link.source] * after[link.to] == after[self.nodes[0]]
+            if not link.searched and not link.weighed
+            and before[link.source] * after[link.to] == after[self.nodes[0]]
         ]
 
     def __contains__(self, name: str) -> bool:
@@ -296,12 +302,11 @@ class LatticeSpace(Space):
 
     def encode(self, arch: Arch) -> str:
         """Writes the word of each choice of a network, joined by `|`."""
-        words = [
-            self._words(self.lattice.links[i].source)
-            for i, _ in self.route(arch)
+        choices = [
+            (self._words(self.lattice.links[step[0]].source), step)
+            for step in self.route(arch)
         ]
-        steps = zip(words, self.route(arch), strict=True)
-        return "|".join(w[step] for w, step in steps if len(w) > 1)
+        return "|".join(words[s] for words, s in choices if len(words) > 1)
 
     def _words(self, node: Any) -> dict[tuple[int, int], str]:
         """Returns the word of each way to leave a node."""

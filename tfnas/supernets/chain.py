@@ -10,7 +10,8 @@ import tensorflow as tf
 from tfnas import ops
 from tfnas.ops.graph import Graph
 from tfnas.spaces.chain import ChainSpace
-from tfnas.supernets.base import stream
+from tfnas.supernets.primitives import classifier_variables
+from tfnas.supernets.primitives import classify
 from tfnas.supernets.primitives import graph_variables
 from tfnas.supernets.primitives import run_graph
 
@@ -51,13 +52,7 @@ class Frame:
             graph_variables(name, graph, seed)
             for name, graph in zip(names, self._graphs, strict=True)
         ]
-        limit, draw = 1 / np.sqrt(space.spec.head), stream(seed, "fc")
-        shape = (space.spec.head, space.classes)
-        kernel = draw.uniform(-limit, limit, shape).astype("float32")
-        self._fc = [
-            tf.Variable(kernel, name="fc/kernel"),
-            tf.Variable(tf.zeros([space.classes]), name="fc/bias"),
-        ]
+        self._fc = classifier_variables(space.spec.head, space.classes, seed)
         self.variables = [v for group in self._weights for v in group]
         self.variables += self._fc
 
@@ -83,9 +78,7 @@ class Frame:
         self, x: tf.Tensor, values: Sequence[tf.Tensor]
     ) -> tf.Tensor:
         """Returns the logits, `(batch, classes)`, of the last output."""
-        kernel, bias = values[-2:]
-        x = self._run(_ENTRY, x, values)
-        return tf.reduce_mean(x, [1, 2]) @ kernel + bias
+        return classify(self._run(_ENTRY, x, values), *values[-2:])
 
     def network_weights(
         self, inner: Sequence[list[np.ndarray]]

@@ -30,6 +30,8 @@ from tfnas.supernets.base import one_by_one
 from tfnas.supernets.base import stream
 from tfnas.supernets.mixed import LayerFunctions
 from tfnas.supernets.mixed import MixedLayer
+from tfnas.supernets.primitives import classifier_variables
+from tfnas.supernets.primitives import classify
 
 # The active ops of the searched links, ascending in each row: for each table
 # of parameters `(links, k)`.
@@ -105,10 +107,10 @@ class LatticeSupernet:
         self.space, self.temperature, self._seed = space, temperature, seed
         self.lattice = lattice = checked(space, space.supernet_links())
         tables: dict[tuple[bool, int], list[int]] = {}
-        for i, link in enumerate(lattice.links):
-            if link.searched:
-                kind = (link.weighed, len(link.options))
-                tables.setdefault(kind, []).append(i)
+        for i in lattice.searched:
+            link = lattice.links[i]
+            kind = (link.weighed, len(link.options))
+            tables.setdefault(kind, []).append(i)
         self.tables = list(tables.values())
         self.meets = [
             ends for ends in lattice.incoming.values()
@@ -161,16 +163,10 @@ class LatticeSupernet:
                 "classifier, fixed, as the last block of the supernet. "
                 f"Received: {last.op}, {len(ends)} links to the last node"
             )
-        width, classes = last.in_channels, last.out_channels
-        limit, draw = 1 / np.sqrt(width), stream(self._seed, "fc")
-        kernel = draw.uniform(-limit, limit, (width, classes))
-        bias = np.zeros(classes)
-        if self.space.random_bias:
-            bias = draw.uniform(-limit, limit, classes)
-        self.fc = [
-            tf.Variable(value.astype("float32"), name=f"fc/{name}")
-            for name, value in (("kernel", kernel), ("bias", bias))
-        ]
+        self.fc = classifier_variables(
+            last.in_channels, last.out_channels, self._seed,
+            self.space.random_bias,
+        )
 
     def _build_arch(self) -> None:
         lattice, draw = self.lattice, stream(self._seed, "arch")
@@ -389,8 +385,7 @@ class _Forward:
         """The layers of a link, one after another."""
         for layer in self.net.layers[i]:
             if layer is None:
-                kernel, bias = self.fc
-                x = tf.reduce_mean(x, [1, 2]) @ kernel + bias
+                x = classify(x, *self.fc)
             else:
                 x = self.layer(layer, x, self.op_weights.get(i, (None,)))
         return x

@@ -115,6 +115,33 @@ def graph_variables(name: str, graph: Graph, seed: int) -> list[tf.Variable]:
     ]
 
 
+def classifier_variables(
+    width: int, classes: int, seed: int, random_bias: bool = False
+) -> list[tf.Variable]:
+    """Returns kernel and bias of a new classifier; see `classify`.
+
+    Args:
+        width: Channels of its input.
+        classes: Number of logits.
+        seed: Seed of the network.
+        random_bias: Whether the bias starts at random, like the kernel.
+    """
+    limit, draw = 1 / np.sqrt(width), stream(seed, "fc")
+    kernel = draw.uniform(-limit, limit, (width, classes))
+    bias = np.zeros(classes)
+    if random_bias:
+        bias = draw.uniform(-limit, limit, classes)
+    return [
+        tf.Variable(value.astype("float32"), name=f"fc/{name}")
+        for name, value in (("kernel", kernel), ("bias", bias))
+    ]
+
+
+def classify(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """Returns the logits, `(batch, classes)`, of the mean of a map."""
+    return tf.reduce_mean(x, [1, 2]) @ kernel + bias
+
+
 def run_graph(
     graph: Graph, x: tf.Tensor, weights: Tensors, bn_groups: int
 ) -> tf.Tensor:
