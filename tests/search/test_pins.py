@@ -49,7 +49,8 @@ def found(path):
 
 
 _UNSTEADY = pytest.mark.xfail(
-    reason="the score of the first candidate is another one in each run"
+    reason="the score of the first candidate is another one in each run",
+    strict=True,
 )
 
 
